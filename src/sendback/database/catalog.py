@@ -1,0 +1,415 @@
+"""The catalog store: what operators named, merged from file, main database and built-ins.
+
+Objects of the configuration file win and are read-only here. Every change takes the lock of the
+one-row `catalog_version` first, so two operators never interleave, and leaves an audit entry in
+the same transaction. Nothing here serves recipients; that is `snapshot.py`.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import sqlalchemy as sa
+
+from sendback.database import audit
+from sendback.database.engine import Database
+from sendback.database.kinds import (
+    KINDS,
+    CatalogObject,
+    Kind,
+    check_references,
+    objects,
+    users_of,
+)
+from sendback.database.schema import (
+    catalog_objects,
+    catalog_version,
+    link_rules,
+    storable,
+)
+from sendback.errors import Conflict, Malformed, NotFound
+from sendback.model.catalog import Catalog, Destination, MailClass, UrlDomain, built_in
+
+Origin = Literal["file", "database", "built-in"]
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """An object, where it stands, and the version to name when changing it (0: read-only)."""
+
+    item: CatalogObject
+    origin: Origin
+    version: int = 0
+
+
+class CatalogStore:
+    """The catalog of the main database under the configuration file's objects.
+
+    Every method: Unavailable when the database is down. Changing methods: Conflict when the object
+    is the file's, exists already, is in use, or is not at `expected` any more; Malformed when it
+    is wrong by itself or names something that is not there. `actor` goes to the audit log.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        file_catalog: Catalog | None = None,
+        web_port: int = 8080,
+        validate_bounce_address: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._file = file_catalog if file_catalog is not None else Catalog()
+        self._web_port = web_port
+        self._validate_bounce_address = validate_bounce_address
+        self._clock = clock
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def version(self) -> int:
+        """Grows with every change by anybody; one cheap query."""
+        with self._database.read() as connection:
+            return _version(connection)
+
+    def load(self, file_catalog: Catalog | None = None, web_port: int | None = None) -> Catalog:
+        """The whole catalog now: file, then database, then built-ins for kinds without any."""
+        with self._database.read() as connection:
+            return self._load(connection, file_catalog, web_port)
+
+    def stored(self, kind: Kind) -> list[Stored]:
+        """Every object of the kind, by name, with its origin."""
+        return sorted(self._all(kind).values(), key=lambda one: kind.key_of(one.item))
+
+    def get(self, kind: Kind, name: str) -> Stored:
+        """The object of this name; NotFound."""
+        try:
+            return self._all(kind)[_folded(kind, name)]
+        except KeyError:
+            raise NotFound(f"there is no {kind.title} {name!r}") from None
+
+    def _all(self, kind: Kind) -> dict[str, Stored]:
+        query = sa.select(catalog_objects).where(catalog_objects.c.kind == kind.name)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        decode = msgspec.json.Decoder(kind.type).decode
+        found = {
+            _folded(kind, row.name): Stored(decode(row.body), "database", row.version)
+            for row in rows
+        }
+        for item in objects(self._file, kind):
+            found[_folded(kind, kind.key_of(item))] = Stored(item, "file")
+        if not found:
+            for item in objects(built_in(self._web_port), kind):
+                found[_folded(kind, kind.key_of(item))] = Stored(item, "built-in")
+        return found
+
+    def _load(
+        self,
+        connection: sa.Connection,
+        file_catalog: Catalog | None = None,
+        web_port: int | None = None,
+    ) -> Catalog:
+        in_file = self._file if file_catalog is None else file_catalog
+        fallback = built_in(self._web_port if web_port is None else web_port)
+        version = _version(connection)
+        rows: dict[str, list[str]] = {name: [] for name in KINDS}
+        columns = (catalog_objects.c.kind, catalog_objects.c.body)
+        for name, body in connection.execute(sa.select(*columns).order_by(catalog_objects.c.name)):
+            rows.setdefault(name, []).append(body)
+        found: dict[str, Any] = {}
+        for kind in KINDS.values():
+            decode = msgspec.json.Decoder(kind.type).decode
+            merged = {_folded(kind, kind.key_of(item)): item for item in objects(in_file, kind)}
+            for body in rows[kind.name]:
+                item = decode(body)
+                merged.setdefault(_folded(kind, kind.key_of(item)), item)
+            found[kind.plural] = tuple(merged.values()) or objects(fallback, kind)
+        rules = connection.execute(sa.select(link_rules).order_by(link_rules.c.created_ms)).all()
+        overrides = {row.key: row.url for row in rules if row.kind == "override"}
+        blocks = dict.fromkeys(row.key for row in rules if row.kind == "block")
+        return Catalog(
+            version=version,
+            overrides={**overrides, **in_file.overrides},
+            blocks=tuple(dict.fromkeys([*in_file.blocks, *blocks])),
+            **found,
+        )
+
+    # -- changing ----------------------------------------------------------------------------
+
+    def add(self, kind: Kind, item: CatalogObject, *, actor: str) -> Stored:
+        """Put a new object in."""
+        name = kind.key_of(item)
+        with self._database.write() as connection:
+            version = self._begin_change(connection)
+            self._refuse_file(kind, name)
+            if self._row(connection, kind, name) is not None:
+                raise Conflict(f"{kind.title} {name!r} exists already")
+            self._check(connection, item)
+            now = self._now()
+            values = {
+                "kind": kind.name,
+                "name": name,
+                "body": _body(item),
+                "version": version,
+                "created_ms": now,
+                "updated_ms": now,
+            }
+            connection.execute(sa.insert(catalog_objects).values(values))
+            self._only_default(connection, kind, item, version)
+            self._audit(connection, actor, "add", kind, name, after=item)
+        return Stored(item, "database", version)
+
+    def replace(
+        self, kind: Kind, item: CatalogObject, *, actor: str, expected: int | None = None
+    ) -> Stored:
+        """Put this object in place of the one of the same name; `expected`: the version read."""
+        name = kind.key_of(item)
+        with self._database.write() as connection:
+            return self._replace(connection, kind, name, item, actor, expected)
+
+    def change(
+        self,
+        kind: Kind,
+        name: str,
+        values: Mapping[str, Any],
+        *,
+        actor: str,
+        expected: int | None = None,
+    ) -> Stored:
+        """Change some fields of the object, leaving the others as they are at that moment."""
+        with self._database.write() as connection:
+            version = self._begin_change(connection)
+            old = self._existing(connection, kind, name, expected).item
+            merged = kind.plain(old, secrets=True) | kind.unmasked(values, old)
+            if isinstance(old, UrlDomain):
+                _follow_tls(old, values, merged)
+            item = kind.build(merged)
+            if _folded(kind, kind.key_of(item)) != _folded(kind, kind.key_of(old)):
+                raise Malformed(f"a {kind.title} can't be renamed", field=kind.key)
+            return self._replace(connection, kind, name, item, actor, expected, version)
+
+    def remove(self, kind: Kind, name: str, *, actor: str, expected: int | None = None) -> None:
+        """Take the object away; Conflict while another object names it."""
+        with self._database.write() as connection:
+            self._begin_change(connection)
+            old = self._existing(connection, kind, name, expected).item
+            key = kind.key_of(old)
+            users = list(users_of(self._load(connection), kind, key))
+            if users:
+                raise Conflict(f"{kind.title} {key!r} is used by {', '.join(users)}")
+            table = catalog_objects
+            connection.execute(
+                sa.delete(table).where(table.c.kind == kind.name, table.c.name == key)
+            )
+            self._audit(connection, actor, "remove", kind, key, before=old)
+
+    def override(self, key: str, url: str, *, actor: str) -> None:
+        """Send every link whose destination or link id is `key` to `url` from now on."""
+        key, url = key.strip(), url.strip()
+        if not key:
+            raise Malformed("name the URL or the link id to override", field="key")
+        if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+            raise Malformed("the new URL begins with http:// or https://", field="url")
+        self._put_rule("override", key, url, actor)
+
+    def block(self, key: str, *, actor: str) -> None:
+        """Answer 404 for every link to this destination host, or of this SendID."""
+        key = key.strip().lower()
+        if not key or any(character.isspace() for character in key):
+            raise Malformed("name a host or a SendID", field="key")
+        self._put_rule("block", key, "", actor)
+
+    def lift(self, rule: Literal["override", "block"], key: str, *, actor: str) -> None:
+        """Take an override or a block away; NotFound when there is none."""
+        key = key.strip().lower() if rule == "block" else key.strip()
+        table = link_rules
+        with self._database.write() as connection:
+            self._begin_change(connection)
+            gone = connection.execute(
+                sa.delete(table).where(table.c.kind == rule, table.c.key_hash == _key_hash(key))
+            )
+            if not gone.rowcount:
+                raise NotFound(f"there is no {rule} for {key!r}")
+            self._audit_rule(connection, actor, f"remove {rule}", key, "")
+
+    # -- parts of a change -------------------------------------------------------------------
+
+    def _begin_change(self, connection: sa.Connection) -> int:
+        """The new version; from here on no other change can happen until we commit."""
+        table = catalog_version
+        bumped = sa.update(table).values(version=table.c.version + 1).returning(table.c.version)
+        version: int = connection.execute(bumped).scalar_one()
+        return version
+
+    def _replace(
+        self,
+        connection: sa.Connection,
+        kind: Kind,
+        name: str,
+        item: CatalogObject,
+        actor: str,
+        expected: int | None,
+        version: int | None = None,
+    ) -> Stored:
+        if version is None:
+            version = self._begin_change(connection)
+        old = self._existing(connection, kind, name, expected).item
+        self._check(connection, item)
+        table = catalog_objects
+        connection.execute(
+            sa.update(table)
+            .where(table.c.kind == kind.name, table.c.name == kind.key_of(old))
+            .values(
+                name=kind.key_of(item), body=_body(item), version=version, updated_ms=self._now()
+            )
+        )
+        self._only_default(connection, kind, item, version)
+        self._audit(connection, actor, "set", kind, kind.key_of(item), before=old, after=item)
+        return Stored(item, "database", version)
+
+    def _existing(
+        self, connection: sa.Connection, kind: Kind, name: str, expected: int | None
+    ) -> Stored:
+        self._refuse_file(kind, name)
+        row = self._row(connection, kind, name)
+        if row is None:
+            raise NotFound(f"there is no {kind.title} {name!r} in the main database")
+        if expected is not None and expected != row.version:
+            raise Conflict(f"{kind.title} {name!r} was changed by somebody else meanwhile")
+        return Stored(msgspec.json.decode(row.body, type=kind.type), "database", row.version)
+
+    def _row(self, connection: sa.Connection, kind: Kind, name: str) -> sa.Row[Any] | None:
+        table = catalog_objects
+        wanted = _folded(kind, name)
+        query = sa.select(table).where(table.c.kind == kind.name)
+        if kind.name == "mail_class":  # unique in any case, shown as given
+            return connection.execute(query.where(sa.func.lower(table.c.name) == wanted)).first()
+        return connection.execute(query.where(table.c.name == wanted)).first()
+
+    def _refuse_file(self, kind: Kind, name: str) -> None:
+        wanted = _folded(kind, name)
+        if any(_folded(kind, kind.key_of(item)) == wanted for item in objects(self._file, kind)):
+            raise Conflict(
+                f"{kind.title} {name!r} stands in the configuration file: change it there"
+            )
+
+    def _check(self, connection: sa.Connection, item: CatalogObject) -> None:
+        if isinstance(item, MailClass | Destination):  # the kinds that name others
+            check_references(
+                self._load(connection),
+                item,
+                validate_bounce_address=self._validate_bounce_address,
+            )
+
+    def _only_default(
+        self, connection: sa.Connection, kind: Kind, item: CatalogObject, version: int
+    ) -> None:
+        """Of a kind with a default there is one: the last that was set."""
+        if not isinstance(item, UrlDomain | MailClass) or not item.default:
+            return
+        table = catalog_objects
+        others = sa.select(table.c.name, table.c.body).where(
+            table.c.kind == kind.name,
+            table.c.name != kind.key_of(item),
+            table.c.body.contains('"default":true'),
+        )
+        for name, body in connection.execute(others).all():
+            other = msgspec.json.decode(body, type=type(item))
+            if not other.default:
+                continue
+            other = msgspec.structs.replace(other, default=False)
+            connection.execute(
+                sa.update(table)
+                .where(table.c.kind == kind.name, table.c.name == name)
+                .values(body=_body(other), version=version, updated_ms=self._now())
+            )
+
+    def _put_rule(self, rule: str, key: str, url: str, actor: str) -> None:
+        table = link_rules
+        with self._database.write() as connection:
+            self._begin_change(connection)
+            found = sa.and_(table.c.kind == rule, table.c.key_hash == _key_hash(key))
+            before = connection.execute(sa.select(table.c.url).where(found)).scalar()
+            connection.execute(sa.delete(table).where(found))
+            values = {
+                "kind": rule,
+                "key_hash": _key_hash(key),
+                "key": storable(key),
+                "url": storable(url),
+                "created_ms": self._now(),
+            }
+            connection.execute(sa.insert(table).values(values))
+            self._audit_rule(connection, actor, rule, key, url, before)
+
+    def _audit(
+        self,
+        connection: sa.Connection,
+        actor: str,
+        action: str,
+        kind: Kind,
+        name: str,
+        *,
+        before: CatalogObject | None = None,
+        after: CatalogObject | None = None,
+    ) -> None:
+        audit.record(
+            connection,
+            time_ms=self._now(),
+            actor=actor,
+            action=action,
+            kind=kind.name,
+            name=name,
+            before=kind.plain(before) if before is not None else None,
+            after=kind.plain(after) if after is not None else None,
+        )
+
+    def _audit_rule(
+        self,
+        connection: sa.Connection,
+        actor: str,
+        action: str,
+        key: str,
+        url: str,
+        before: str | None = None,
+    ) -> None:
+        audit.record(
+            connection,
+            time_ms=self._now(),
+            actor=actor,
+            action=action,
+            kind="link_rule",
+            name=key,
+            before=before,
+            after=url or None,
+        )
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def _version(connection: sa.Connection) -> int:
+    return connection.execute(sa.select(catalog_version.c.version)).scalar() or 0
+
+
+def _folded(kind: Kind, name: str) -> str:
+    """What two equal names have in common."""
+    name = kind.normal_key(name)
+    return name.lower() if kind.name == "mail_class" else name
+
+
+def _body(item: CatalogObject) -> str:
+    return msgspec.json.encode(item).decode()
+
+
+def _key_hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _follow_tls(old: UrlDomain, values: Mapping[str, Any], merged: dict[str, Any]) -> None:
+    """A link_base that was derived from domain and tls is derived again when tls changes."""
+    derived = f"{'https' if old.tls else 'http'}://{old.domain}"
+    if "tls" in values and "link_base" not in values and old.link_base == derived:
+        merged["link_base"] = ""
