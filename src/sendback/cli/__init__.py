@@ -61,7 +61,7 @@ class Tree(NodeGroup):
         assert isinstance(command, click.Command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """List the commands from the table, so that help imports no group."""
         rows = [(name, COMMANDS[name][2]) for name in sorted(COMMANDS)]
         with formatter.section("Commands"):
@@ -85,10 +85,8 @@ def main() -> None:
     if hasattr(signal, "SIGPIPE") and sys.argv[1:2] != ["serve"]:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        root.main(prog_name="sendback", standalone_mode=False, windows_expand_args=False)
-        code = 0
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
+        result = root.main(prog_name="sendback", standalone_mode=False)
+        code = result if isinstance(result, int) else 0  # click returns the code of ctx.exit()
     except click.UsageError as error:
         error.show()
         code = 2
