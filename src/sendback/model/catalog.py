@@ -308,6 +308,11 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return {item.address: item for item in self.complaint_mailboxes}
 
     @cached_property
+    def blocked(self) -> frozenset[str]:
+        """Blocked hosts and SendIDs, in lower case."""
+        return frozenset(item.lower() for item in self.blocks)
+
+    @cached_property
     def default_url_domain(self) -> UrlDomain | None:
         """The one marked default, else the first."""
         return next((d for d in self.url_domains if d.default), next(iter(self.url_domains), None))
