@@ -1,0 +1,155 @@
+"""What machines ask the admin port: /healthz, /readyz, /metrics and Caddy's /ask.
+
+Readings come from the status files of the processes and from the event log, at the moment of the
+question. Nothing here needs the main database, so a monitor sees a node whose database is down.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from flask import Blueprint, Response, request
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from sendback.model import Catalog
+
+Status = Mapping[str, Any]
+
+
+class Backlog(Protocol):
+    """One destination or consumer: how far behind it is."""
+
+    name: str
+    backlog: int
+    oldest_age_s: float
+    first_attempts: int
+    retries: int
+    dead_letters: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """How the admin process looks at its node; each is asked anew for each answer."""
+
+    statuses: Callable[[], Sequence[Status]]
+    """The status of every process that lives."""
+    expected: frozenset[str]
+    """Parts that should run here."""
+    backlogs: Callable[[], Sequence[Backlog]]
+    last_seq: Callable[[], int]
+    catalog: Callable[[], Catalog]
+    answers_for: Callable[[Catalog, str], bool]
+    """Whether a host is one of our URL domains."""
+
+
+def problems(readings: Readings) -> list[str]:
+    """What keeps this node from being ready, or degrades it; empty when all is well."""
+    statuses = readings.statuses()
+    running = {str(status.get("part")) for status in statuses}
+    found = [f"{part}: not running" for part in sorted(readings.expected - running)]
+    for status in statuses:
+        found += [f"{status['part']}: {reason}" for reason in status.get("degraded") or ()]
+    return found
+
+
+def blueprint(readings: Readings) -> Blueprint:
+    """The routes."""
+    ops = Blueprint("ops", __name__)
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_NodeCollector(readings))
+
+    @ops.get("/healthz")
+    def healthz() -> Response:
+        return _plain("ok\n")
+
+    @ops.get("/readyz")
+    def readyz() -> Response:
+        found = problems(readings)
+        # Degraded is still ready: recipients get their answers (facts G7); a missing part is not.
+        missing = any(text.endswith("not running") for text in found)
+        return _plain("\n".join(found or ["ready"]) + "\n", 503 if missing else 200)
+
+    @ops.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(registry), content_type="text/plain; version=0.0.4")
+
+    @ops.get("/ask")
+    def ask() -> Response:
+        host = request.args.get("domain", "")
+        known = readings.answers_for(readings.catalog(), host)
+        return _plain("yes\n" if known else "no\n", 200 if known else 404)
+
+    return ops
+
+
+def _plain(text: str, status: int = 200) -> Response:
+    return Response(text, status, content_type="text/plain; charset=utf-8")
+
+
+class _NodeCollector:
+    """Turns the readings into metrics at the moment of a scrape."""
+
+    def __init__(self, readings: Readings) -> None:
+        self._readings = readings
+
+    def collect(self) -> Iterable[Metric]:
+        statuses = self._readings.statuses()
+        up = GaugeMetricFamily("sendback_up", "Processes that live.", labels=["part"])
+        parts = {str(status["part"]) for status in statuses} | self._readings.expected
+        for part in sorted(parts):
+            up.add_metric([part], sum(status["part"] == part for status in statuses))
+        yield up
+        yield from self._counters(statuses)
+        degraded = GaugeMetricFamily(
+            "sendback_degraded", "Reasons for being degraded.", labels=["part"]
+        )
+        for part in sorted(parts):
+            reasons = [s.get("degraded") or () for s in statuses if s["part"] == part]
+            degraded.add_metric([part], sum(map(len, reasons)))
+        yield degraded
+        yield GaugeMetricFamily(
+            "sendback_events_last_seq", "Last seq of the event log.", self._readings.last_seq()
+        )
+        yield from self._backlogs()
+
+    @staticmethod
+    def _counters(statuses: Sequence[Status]) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "sendback_count", "What the processes count, by name.", labels=["part", "name"]
+        )
+        totals: dict[tuple[str, str], float] = {}
+        for status in statuses:
+            for name, value in (status.get("counters") or {}).items():
+                key = (str(status["part"]), str(name))
+                totals[key] = totals.get(key, 0) + float(value)
+        for (part, name), value in sorted(totals.items()):
+            family.add_metric([part, name], value)
+        yield family
+
+    def _backlogs(self) -> Iterable[Metric]:
+        backlog = GaugeMetricFamily(
+            "sendback_backlog_events", "Events a consumer has yet to take.", labels=["consumer"]
+        )
+        age = GaugeMetricFamily(
+            "sendback_backlog_oldest_seconds", "Age of the oldest of them.", labels=["consumer"]
+        )
+        letters = GaugeMetricFamily(
+            "sendback_dead_letters", "Events refused for good.", labels=["consumer"]
+        )
+        for row in self._readings.backlogs():
+            backlog.add_metric([row.name], row.backlog)
+            age.add_metric([row.name], row.oldest_age_s)
+            letters.add_metric([row.name], row.dead_letters)
+        yield from (backlog, age, letters)
+
+
+def uptime(status: Status) -> str:
+    """How long a process has lived, for people."""
+    seconds = max(0, int(time.time() - float(status.get("started", time.time()))))
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
