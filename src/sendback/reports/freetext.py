@@ -1,0 +1,154 @@
+"""Bounces in prose: where the report ends, which addresses it names, what it says of each.
+
+For everything that is not RFC 3464: qmail's format and its many variants, Exim, Sendmail's
+transcripts, Exchange's notes, gateways and phone carriers, in the main languages.
+"""
+
+import re
+from typing import NamedTuple
+
+from sendback.reports.addresses import ADDRESS, find_address, is_system
+
+#: Lines of prose that are looked at.
+MAX_LINES = 400
+#: Recipients of one report at most.
+MAX_RECIPIENTS = 100
+
+_ADDRESS = ADDRESS.pattern
+_MARK = re.compile(
+    r"^[ \t|>*=#_-]{0,60}(?:"
+    r"below (?:this line )?is (?:a|the) (?:copy|header)|enclosed is a copy|attachment is a copy"
+    r"|this is a copy of (?:the|your)|here is a copy|(?:a )?copy of (?:the|your) (?:original )?(?:message|mail)"
+    r"|below is (?:a|the) (?:copy|original)|the (?:full )?headers? (?:of|and)\b|message headers? follow"
+    r"|(?:your |the )?(?:original|returned|unsent|undelivered|rejected|forwarded|failed) (?:message|mail|e-?mail)(?: (?:text|body))? ?(?:follows?|as follows|below|is|header|:|-|=|$)"
+    r"|original (?:message|mail) (?:headers?|info|details|follows|-)|start of (?:returned|original|message)"
+    r"|unsent message|message text follows|message header(?:s)?(?: follow)?|returned mail ?-|message body"
+    r"|the first \d+ lines|first \d+ (?:lines|bytes)|header of the original|content of the (?:original )?message"
+    r"|original headers|original mail|urspr[uü]ngliche nachricht|die urspr|originalnachricht"
+    r"|message d.origine|message original|mensaje original|mensagem original|messaggio originale"
+    r"|исходное сообщение|текст (?:вашего|исходного)|копия|元のメッセージ|オリジナル|以下.{0,12}(?:メール|メッセージ)"
+    r"|原邮件|原始邮件|原信|原始郵件|以下.{0,8}(?:原|信)|\[以下"
+    r")|^[ \t>]{0,4}(?:received|return-path|dkim-signature|x-received|domainkey-signature|arc-seal):[ \t]*\S",
+    re.IGNORECASE | re.MULTILINE,
+)
+_QUOTED_LINE = re.compile(r"^[ \t]*[>|].*\n?", re.MULTILINE)
+#: `<addr>:`, `addr: 550 ...`, `"addr":`; the form of qmail, Postfix, OpenSMTPD, GMX, Yahoo.
+_COLON = re.compile(rf"^[ \t]*(?:\* )?[<\"'\[]?({_ADDRESS})[>\"'\]]?[ \t]*:(?!//)[ \t]*(.*)$")
+_LED = re.compile(rf"^[ \t]*(?:[>*•·-]+[ \t]+|\d+[.)][ \t]+)?[<\"'\[(]*({_ADDRESS})[>\"'\])]*(?=[\s,;.(]|$)(.*)$")
+_CODED = re.compile(rf"^[ \t]*(?:[45]\d\d[ -](?:[45]\.\d\.\d+ )?)<?({_ADDRESS})>?[.,:]+(.*)$")
+_ACCUSED = re.compile(
+    rf"(?:rcpt to|recipients?|failed recipient|addressed to|address(?:ed)?(?: \w+)?|delivered to|delivery to"
+    rf"|undeliverable(?: to)?|deliver (?:your )?(?:message|mail|e-?mail)? ?to|message to|mail to|e-?mail to|mailbox"
+    rf"|attempts|user|for|to|send to|sent to)[ \t]*:?[ \t\n]*[<\"'(\[]*({_ADDRESS})",
+    re.IGNORECASE,
+)
+_INNOCENT = re.compile(
+    r"(?:mail from|from|sender|contact|write to|assistance|questions|support|help|reply|postmaster|return-path"
+    r"|envelope-from|e-?mail us|administrator|send mail to|send (?:a )?mail|forward|by|cc|bcc|reply-to)[ \t]*:?[^@\n]{0,40}$",
+    re.IGNORECASE,
+)
+_BARE_NAME = re.compile(r"recipients?[^\n]*:?[ \t]*\n(?:[^\n]*:[ \t]*\n)?\s*([A-Za-z0-9._-]{2,40})[ \t]*(?:\n|$)")
+_RETURNED_TO = re.compile(
+    r"^[> \t]{0,6}(?:to|x-original-to|original-rcpt-to|envelope-to|x-rcpt-to|delivered-to|apparently-to|rcpt to|宛先)[ \t]*:[ \t]*([^\n]*(?:\n[ \t]+[^\n]*)*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_RECEIVED_FOR = re.compile(r"\bfor[ \t]+<([^<>\s]{1,255}@[^<>\s]{1,255})>", re.IGNORECASE)
+
+
+class Failure(NamedTuple):
+    """One accused address and the words about it."""
+
+    address: str
+    text: str
+
+
+def split_original(text: str) -> tuple[str, str]:
+    """The report's own words, and what is returned below them."""
+    start = 0
+    while found := _MARK.search(text, start):
+        if found.start() > 0 and text[: found.start()].strip():
+            return text[: found.start()], text[found.start() :]
+        if found.end() >= len(text) or found.start() > 0:
+            break
+        start = text.find("\n", found.end())
+        if start < 0:
+            break
+    return text, ""
+
+
+def unquoted(text: str) -> str:
+    """The text without quoted lines."""
+    return _QUOTED_LINE.sub("", text)
+
+
+def find_failures(prose: str, named: tuple[str, ...], innocent: frozenset[str]) -> list[Failure]:
+    """The accused addresses, best form first; `named` (X-Failed-Recipients) is authoritative."""
+    lines = prose.split("\n")[:MAX_LINES]
+    for pattern in (_COLON, _CODED, _LED):
+        found = _by_lines(lines, pattern, innocent)
+        if found:
+            break
+    if named:
+        texts = {failure.address.lower(): failure.text for failure in found}
+        return [Failure(a, texts.get(a.lower(), prose)) for a in named[:MAX_RECIPIENTS]]
+    if found:
+        if len(found) == 1:
+            return [Failure(found[0].address, prose)]
+        return found[:MAX_RECIPIENTS]
+    address = _inline(prose, innocent)
+    return [Failure(address, prose)] if address else []
+
+
+def _by_lines(lines: list[str], pattern: re.Pattern[str], innocent: frozenset[str]) -> list[Failure]:
+    """Addresses at the head of lines; the words are those up to the next one."""
+    heads: list[tuple[str, int, str]] = []
+    for number, line in enumerate(lines):
+        if "@" not in line:
+            continue
+        found = pattern.match(line)
+        if found:
+            address = found[1].strip(".-")
+            if not is_system(address) and address.lower() not in innocent:
+                heads.append((address, number, found[2]))
+    texts: dict[str, list[str]] = {}
+    names: dict[str, str] = {}
+    for index, (address, number, rest) in enumerate(heads):
+        end = heads[index + 1][1] if index + 1 < len(heads) else len(lines)
+        block = [rest, *lines[number + 1 : end]]
+        key = address.lower()
+        names.setdefault(key, address)
+        texts.setdefault(key, []).extend(block)
+    return [Failure(names[key], "\n".join(block).strip()) for key, block in texts.items()]
+
+
+def _inline(prose: str, innocent: frozenset[str]) -> str:
+    """The address that the running text accuses, else the first that nothing excuses."""
+    if "@" not in prose:
+        return ""
+    for found in _ACCUSED.finditer(prose):
+        address = found[1].strip(".-")
+        if not is_system(address) and address.lower() not in innocent:
+            return address
+    for found in ADDRESS.finditer(prose):
+        address = found[0].strip(".-=*")
+        before = prose[max(0, found.start() - 60) : found.start()]
+        if is_system(address) or address.lower() in innocent or _INNOCENT.search(before):
+            continue
+        return address
+    return ""
+
+
+def bare_name(prose: str) -> str:
+    """A local part named without its domain below 'following recipients', or ""."""
+    found = _BARE_NAME.search(prose)
+    return found[1] if found else ""
+
+
+def returned_recipient(returned: str, innocent: frozenset[str]) -> str:
+    """Whom the returned copy was for: its To, Delivered-To or Received ... for."""
+    for pattern in (_RETURNED_TO, _RECEIVED_FOR):
+        for found in pattern.finditer(returned[:16384]):
+            address = find_address(found[1])
+            if address and not is_system(address) and address.lower() not in innocent:
+                return address
+    return ""
