@@ -1,0 +1,16 @@
+"""Durable capture: a record is on disk before anybody gets an answer.
+
+frames   the bytes of a segment file, both ways
+files    the few file operations, replaceable so that tests can play a failing disk
+segment  one segment file being written
+writer   `Journal`: appends of many threads, group commit
+reader   `JournalReader`: all writers' segments in order, recovery, deletion
+
+Nothing here knows what a payload means.
+"""
+
+from sendback.journal.files import FileOps
+from sendback.journal.reader import JournalReader, Record
+from sendback.journal.writer import Journal, Level
+
+__all__ = ["FileOps", "Journal", "JournalReader", "Level", "Record"]
