@@ -11,7 +11,9 @@ import msgspec
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse as StartResponse  # noqa: PLC0414 - exported
-    from _typeshed.wsgi import WSGIApplication as Wsgi
+    from _typeshed.wsgi import WSGIApplication
+
+    Wsgi = WSGIApplication
 else:
     StartResponse = Wsgi = Any
 

@@ -118,7 +118,9 @@ def _body(environ: Environ) -> bytes | None:
     length = environ.get("CONTENT_LENGTH") or ""
     if not length and "HTTP_TRANSFER_ENCODING" not in environ:
         return b""
-    if length and (not length.isdigit() or int(length) > MAX_BODY):
+    if length and not (length.isascii() and length.isdigit() and len(length) < 9):
+        return None
+    if length and int(length) > MAX_BODY:
         return None
     body: bytes = environ["wsgi.input"].read(int(length) if length else MAX_BODY + 1)
     return body if len(body) <= MAX_BODY else None

@@ -99,8 +99,10 @@ def host_name(text: str) -> str:
     """A Host header as the name of a URL domain: no port, no trailing dot, A-labels; "" if none."""
     if len(text) > MAX_HOST or text.startswith("["):
         return ""
-    if not text.isascii():
-        text = text.encode("latin-1", "replace").decode("utf-8", "replace")
+    try:
+        text = text.encode("latin-1").decode("utf-8")  # WSGI hands octets over as latin-1
+    except UnicodeError:
+        pass  # it was text already
     try:
         return normal_host(text.partition(":")[0])
     except Malformed:

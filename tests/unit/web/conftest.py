@@ -137,6 +137,7 @@ class Node:
     )
     lines: list[str] = field(default_factory=list)
     app: object = None
+    site: Site | None = None
     recording: Recording | None = None
 
     def build(self, *, fast_path: bool = True, proxies: tuple[str, ...] = (), **options) -> "Node":
@@ -158,6 +159,7 @@ class Node:
             log=self.lines.append,
             **options,
         )
+        self.site = site
         self.app = create_app(site, fast_path=fast_path)
         return self
 
@@ -212,3 +214,10 @@ def node() -> Node:
 def make_node():
     """Nodes with other options: `make_node(strict_hosts=True)`."""
     return lambda **options: Node().build(**options)
+
+
+@pytest.fixture(scope="session")
+def make_nodes():
+    """Two nodes alike but for the fast path: (with, without)."""
+    options = {"strict_hosts": True, "proxies": ("203.0.113.0/24",)}
+    return lambda: (Node().build(**options), Node().build(fast_path=False, **options))

@@ -1,0 +1,119 @@
+"""The Flask views and the raw callable in front of them say the same, octet by octet."""
+
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sendback.web.app import PATHS, create_app
+
+HEADER_TEXT = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=255), max_size=40)
+TOKENS = ["click", "uni", "open", "redirect", "confirm", "header", "script", "crlf", "gone"]
+
+
+@st.composite
+def requests(draw):
+    path = draw(
+        st.sampled_from([*PATHS, "/", "/click/", "//click", "/unknown", "/uni//click", "/%"])
+        | st.text(max_size=12).map(lambda text: "/" + text.encode().decode("latin-1"))
+    )
+    query = draw(
+        st.sampled_from(TOKENS)
+        | st.sampled_from(TOKENS).map(lambda token: f"{token}&fbclid=x")
+        | st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), max_size=30)
+        | st.just("x" * 9_000)
+    )
+    environ = draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "HTTP_HOST": st.sampled_from(
+                    ["links.example.com", "LINKS.example.com:1", "elsewhere", "[::1]", ""]
+                )
+                | HEADER_TEXT,
+                "HTTP_ACCEPT_LANGUAGE": st.sampled_from(["de", "fr;q=0.2, ja"]) | HEADER_TEXT,
+                "HTTP_USER_AGENT": HEADER_TEXT,
+                "HTTP_X_FORWARDED_FOR": st.sampled_from(
+                    ["1.2.3.4", "junk", "1.2.3.4, 203.0.113.9"]
+                ),
+                "HTTP_X_FORWARDED_HOST": st.sampled_from(["links.example.com", "b, c"]),
+                "HTTP_SEC_PURPOSE": st.just("prefetch"),
+                "CONTENT_TYPE": st.sampled_from(["multipart/form-data; boundary=x", "text/plain"]),
+            },
+        )
+    )
+    return {
+        "uri": f"{path}?{query}",
+        "method": draw(
+            st.sampled_from(["GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "BREW"])
+        ),
+        "body": draw(
+            st.sampled_from([b"", b"List-Unsubscribe=One-Click", b"confirm=1", b"x" * 2_000])
+            | st.binary(max_size=40)
+        ),
+        **environ,
+    }
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+@given(request=requests())
+@settings(max_examples=150, deadline=None)
+def test_the_views_answer_like_the_fast_path(make_nodes, is_down, request):
+    fast, slow = make_nodes()
+    fast.metadata.down = slow.metadata.down = is_down
+
+    a, b = fast.ask(**request), slow.ask(**request)
+
+    assert (a.status, a.reason, a.headers, a.body) == (b.status, b.reason, b.headers, b.body)
+    assert fast.lines == slow.lines
+    assert [_but_id(visit) for visit in fast.journal.visits] == [
+        _but_id(visit) for visit in slow.journal.visits
+    ]
+    assert a.status < 500 or is_down
+
+
+def _but_id(visit):
+    return (visit.time_ms, visit.kind, visit.token, visit.ip, visit.user_agent, visit.hints)
+
+
+def test_every_path_has_a_view_with_a_name(node):
+    rules = {rule.rule: rule.endpoint for rule in node.app.url_map.iter_rules()}
+
+    assert rules == PATHS
+
+
+def test_an_application_without_a_site_opens_nothing():
+    app = create_app()
+
+    with app.test_client() as client:
+        assert client.get("/click?x").status_code == 503
+        assert client.get("/nothing").status_code == 503
+
+
+def test_a_site_is_built_at_the_first_request(node):
+    built = []
+
+    def build():
+        built.append(1)
+        return node.site
+
+    app = create_app(build=build)
+    assert built == []
+    with app.test_client() as client:
+        assert client.get("/click?click").status_code == 302
+        assert client.get("/open?open").status_code == 200
+    assert built == [1]
+
+
+def test_the_public_side_needs_no_heavy_library():
+    import subprocess
+
+    heavy = {"sqlalchemy", "psycopg_pool", "itsdangerous.jws", "pydantic", "structlog", "rich"}
+    script = (
+        "import sys, sendback.web.app, sendback.web.serving;"
+        f"print([name for name in {sorted(heavy)!r} if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert out.stdout.strip() == "[]"
