@@ -113,7 +113,7 @@ def _sections() -> Iterator[tuple[str, type[msgspec.Struct]]]:
 def example_config() -> str:
     lines = [
         "# sendback's configuration: every directive with its default.",
-        "# Copy it to config/sendback.toml or /etc/sendback/sendback.toml; uncomment what you change.",
+        "# Copy it to config/sendback.toml or /etc/sendback/sendback.toml, uncomment what you need.",
         "# Order: defaults, this file, SENDBACK_SECTION__KEY, flags. Check: sendback config check",
         "",
     ]
