@@ -1,0 +1,142 @@
+"""How long events are kept, and how an address is erased.
+
+Events that every consumer has had go by age and by size. Of those that somebody still waits for,
+only age takes any, and that is counted as `expired` on the consumer that missed them: back
+pressure (a full log refuses SMTP) comes long before.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from sendback.eventlog.delivery import Query, Write
+
+_CHUNK = 5000
+#: Attempts are kept this long, and never more than this many of one consumer.
+ATTEMPT_DAYS = 7
+ATTEMPTS_KEPT = 10_000
+
+
+class _Identity(msgspec.Struct):
+    email: str = ""
+
+
+class Retention:
+    """Pruning of one event log; made by it, reached as `log.retention`."""
+
+    def __init__(self, path: Path, query: Query, write: Write, clock: Callable[[], float]) -> None:
+        self._path, self._query, self._write, self._clock = path, query, write, clock
+
+    def size(self) -> int:
+        """Octets of the file that hold something, the write-ahead log included."""
+        pages, free, page_size = (
+            int(self._query(f"pragma {name}", ())[0][0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * page_size)
+
+    def prune(
+        self, *, keep_ms: int, max_bytes: int, consumers: Iterable[str], chunks: int = 4
+    ) -> int:
+        """Delete up to `chunks` x 5,000 events that need not be kept; how many went.
+
+        `consumers`: those configured now; others no longer hold anything back.
+        """
+        now = int(self._clock() * 1000)
+        names = list(consumers)
+        removed = 0
+        for _ in range(chunks):
+            row = self._query("select min(seq), max(seq) from events", ())[0]
+            if row[0] is None:
+                break
+            first, last = int(row[0]), int(row[1])
+            had = min((self._cursor(name) for name in names), default=last)
+            gone = self._prune_chunk(first, last, had, now - keep_ms, max_bytes, names)
+            removed += gone
+            if gone < _CHUNK:
+                break
+        return removed
+
+    def _cursor(self, name: str) -> int:
+        rows = self._query("select seq from consumers where name = ?", (name,))
+        return int(rows[0][0]) if rows else 0
+
+    def _prune_chunk(
+        self, first: int, last: int, had: int, before_ms: int, max_bytes: int, names: list[str]
+    ) -> int:
+        end = min(first + _CHUNK - 1, last)
+        rows = self._query(
+            "select max(seq) from events where seq between ? and ? and recorded_ms < ?",
+            (first, end, before_ms),
+        )
+        cut = int(rows[0][0] or 0)
+        if self.size() > max_bytes:
+            cut = max(cut, min(end, had))
+        if cut < first:
+            return 0
+        with self._write() as db:
+            for name in names:
+                _expire(db, name, cut)
+            gone = db.execute(
+                "delete from events where seq <= ? and seq not in (select seq from parked)", (cut,)
+            ).rowcount
+        with self._write() as db:
+            db.execute("pragma incremental_vacuum(2000)").fetchall()
+        return int(gone)
+
+    def tidy(self) -> None:
+        """Forget expired dedupe keys, and attempts older than some days."""
+        now = int(self._clock() * 1000)
+        with self._write() as db:
+            db.execute("delete from dedupe where expires_ms < ?", (now,))
+            db.execute("delete from attempts where at_ms < ?", (now - ATTEMPT_DAYS * 86_400_000,))
+            for (name,) in db.execute("select distinct consumer from attempts").fetchall():
+                db.execute(
+                    "delete from attempts where consumer = ? and id <= (select id from attempts"
+                    " where consumer = ? order by id desc limit 1 offset ?)",
+                    (name, name, ATTEMPTS_KEPT),
+                )
+
+    def erase(self, email: str) -> int:
+        """No event, dead letter or attempt of this address is left in the file; how many went."""
+        needle = msgspec.json.encode(email.lower())[1:-1].decode()
+        removed = 0
+        with self._write() as db:
+            db.execute("pragma secure_delete = on")
+            for table, key in (("events", "seq"), ("dead_letters", "id")):
+                rows = db.execute(
+                    f"select {key}, body from {table}"  # noqa: S608
+                    " where instr(lower(cast(body as text)), ?) > 0",
+                    (needle,),
+                )
+                keys = [row[0] for row in rows if _is_of(row[1], email)]
+                db.executemany(f"delete from {table} where {key} = ?", [(k,) for k in keys])  # noqa: S608
+                removed += len(keys)
+            db.execute("delete from attempts where instr(lower(answer), ?) > 0", (email.lower(),))
+        with self._write() as db:
+            db.execute("pragma secure_delete = off")
+        return removed
+
+
+def _is_of(body: bytes, email: str) -> bool:
+    try:
+        return msgspec.json.decode(body, type=_Identity).email.lower() == email.lower()
+    except msgspec.DecodeError:
+        return email.lower().encode() in body.lower()  # a raw record among the dead letters
+
+
+def _expire(db: sqlite3.Connection, consumer: str, cut: int) -> None:
+    row = db.execute("select seq from consumers where name = ?", (consumer,)).fetchone()
+    seq = 0 if row is None else int(row[0])
+    if seq >= cut:
+        return
+    missed = db.execute(
+        "select count(*) from events where seq > ? and seq <= ?", (seq, cut)
+    ).fetchone()[0]
+    db.execute("insert or ignore into consumers (name, seq) values (?, 0)", (consumer,))
+    db.execute(
+        "update consumers set seq = ?, expired = expired + ? where name = ?",
+        (cut, missed, consumer),
+    )
