@@ -1,0 +1,401 @@
+"""Content-transfer-encodings: decode a part, then splice into its raw bytes.
+
+Each body knows its decoded `text` and turns spans of it into a `Splice`, which takes the new texts
+of those spans, for any number of recipients, and gives the part's raw bytes. What stands outside
+the spans is copied, never decoded and encoded again; only base64 is encoded anew, since its bytes
+can't stay (line width and line ends are kept).
+"""
+
+import binascii
+import re
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, Protocol
+
+from sendback.errors import Malformed
+
+#: RFC 5321 4.5.3.1.6, RFC 5322 2.1.1: octets in a line without its CRLF.
+MAX_LINE: Final = 998
+#: RFC 2045 6.7 (5): columns of a quoted-printable line, the `=` of a soft break included.
+QP_COLUMNS: Final = 76
+
+#: What needs no escape in quoted-printable nor in any kind of attribute value.
+PLAIN: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?#@!$()*+,;%[]"
+
+Span = tuple[int, int]
+
+
+class Splice(Protocol):
+    """A part with gaps. Pure: may be joined any number of times."""
+
+    def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:
+        """The raw part with each gap filled; None puts back what was there.
+
+        `plain` promises that no value holds a byte outside `PLAIN`.
+        """
+        ...
+
+
+class Body(Protocol):
+    """A decoded part."""
+
+    text: bytes
+
+    def splice(self, spans: Sequence[Span], blanks: Sequence[int]) -> Splice:
+        """Gaps at these sorted, disjoint spans of `text`.
+
+        `blanks[i]` is the place of a blank before span i that may become a line end when a line
+        would grow over 998 octets, or -1.
+        """
+        ...
+
+
+def decode(raw: bytes, encoding: bytes, eol: bytes) -> Body:
+    """The part's body. Raises Malformed when the encoding is unknown or the bytes don't obey it."""
+    if encoding in {b"", b"7bit", b"8bit", b"binary"}:
+        return Identity(raw, eol)
+    if encoding == b"quoted-printable":
+        return QuotedPrintable(raw, eol)
+    if encoding == b"base64":
+        return Base64(raw, eol)
+    raise Malformed("unknown content-transfer-encoding", field="Content-Transfer-Encoding")
+
+
+class Identity:
+    """7bit, 8bit and binary: the text is the raw bytes."""
+
+    __slots__ = ("_eol", "text")
+
+    def __init__(self, raw: bytes, eol: bytes) -> None:
+        self.text = raw
+        self._eol = eol
+
+    def splice(self, spans: Sequence[Span], blanks: Sequence[int]) -> Splice:
+        return _IdentitySplice(self.text, spans, blanks, self._eol)
+
+
+class _IdentitySplice:
+    """Joins by copying; lines that were within 998 octets stay so."""
+
+    __slots__ = ("_blanks", "_eol", "_lines", "_pieces", "_spans", "_text")
+
+    def __init__(
+        self, text: bytes, spans: Sequence[Span], blanks: Sequence[int], eol: bytes
+    ) -> None:
+        self._text = text
+        self._spans = spans
+        self._blanks = blanks
+        self._eol = eol
+        self._pieces = _between(text, spans)
+        # Lines that hold gaps and are short enough to be kept so: first gap, one past the last,
+        # octets they may grow by, start and end.
+        self._lines: list[tuple[int, int, int, int, int]] = []
+        line_end = -1
+        for index, (start, end) in enumerate(spans):
+            if start < line_end or (start == line_end and self._lines):
+                first, _, _, line_start, _ = self._lines[-1]
+                self._lines[-1] = (first, index + 1, self._lines[-1][2], line_start, line_end)
+                continue
+            line_start = text.rfind(b"\n", max(0, start - MAX_LINE - 1), start) + 1
+            if line_start == 0 and start > MAX_LINE:
+                continue
+            found = text.find(b"\n", end, line_start + MAX_LINE + 2)
+            line_end = found if found >= 0 else len(text)
+            length = line_end - line_start
+            if length and text[line_end - 1 : line_end] == b"\r":
+                length -= 1
+            if length > MAX_LINE:
+                line_end = -1
+                continue
+            self._lines.append((index, index + 1, MAX_LINE - length, line_start, line_end))
+
+    def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:
+        pieces = self._pieces.copy()
+        for index, value in enumerate(values):
+            start, end = self._spans[index]
+            pieces[2 * index + 1] = self._text[start:end] if value is None else value
+        for first, last, room, line_start, line_end in self._lines:
+            grown = -room
+            for index in range(first, last):
+                start, end = self._spans[index]
+                grown += len(pieces[2 * index + 1]) - end + start
+            if grown > 0:
+                self._break_line(pieces, first, last, line_start, line_end)
+        return b"".join(pieces)
+
+    def _break_line(
+        self, pieces: list[bytes], first: int, last: int, line_start: int, line_end: int
+    ) -> None:
+        """Puts line ends in place of blanks so that each line stays within 998 octets.
+
+        A gap whose text fits in no line keeps what was there.
+        """
+        column = 0  # of the end of what has been laid out
+        at = line_start
+        for index in range(first, last):
+            start, end = self._spans[index]
+            blank = self._blanks[index]
+            breakable = blank >= at
+            until = self._spans[index + 1][0] if index + 1 < last else line_end
+            if index + 1 < last and self._blanks[index + 1] >= end:
+                until = self._blanks[index + 1]
+            value = pieces[2 * index + 1]
+            head = start - (blank + 1 if breakable else at)
+            tail = until - end
+            if column + (start - at) + len(value) + tail <= MAX_LINE:
+                column += start - at + len(value) + tail
+            elif breakable and head + len(value) + tail <= MAX_LINE:
+                left = pieces[2 * index]
+                cut = len(left) - (start - blank)
+                pieces[2 * index] = left[:cut] + self._eol + left[cut + 1 :]
+                column = head + len(value) + tail
+            else:
+                pieces[2 * index + 1] = self._text[start:end]
+                column += start - at + end - start + tail
+            at = until
+
+
+#: What `binascii.a2b_qp` makes of an `=`, which is what mail readers do: soft breaks vanish, a
+#: doubled or stray `=` is one byte.
+_QP_TOKEN: Final = re.compile(rb"=(?:\n|\r[^\n]*+\n?+|=|[0-9A-Fa-f]{2}|)")
+_QP_CUT: Final = b'href=3D"'
+_QP_UNSAFE: Final = re.compile(rb"[^!-<>-~ ]")
+_QP_UNIT: Final = re.compile(rb"=..|[^=]", re.DOTALL)
+
+
+class QuotedPrintable:
+    """Quoted-printable (RFC 2045 6.7). Every input decodes; offsets are found again exactly."""
+
+    __slots__ = ("_anchors", "_eol", "_raw", "text")
+
+    def __init__(self, raw: bytes, eol: bytes) -> None:
+        self._raw = raw
+        self._eol = eol
+        # Decoded piece by piece, cut where links tend to begin: so the places of most gaps are
+        # known for nothing. A cut behind a `"` never splits an escape; only `=\r` without its LF
+        # swallows what follows, up to the next LF.
+        *pieces, last = raw.split(_QP_CUT)
+        texts: list[bytes] = []
+        self._anchors: dict[int, int] = {}
+        here = there = 0
+        for piece in pieces:
+            if piece.find(b"\r", piece.rfind(b"\n") + 1) >= 0:
+                self._anchors.clear()
+                self.text = binascii.a2b_qp(raw)
+                return
+            text = binascii.a2b_qp(piece + _QP_CUT)
+            texts.append(text)
+            there += len(text)
+            here += len(piece) + len(_QP_CUT)
+            self._anchors[there] = here
+        texts.append(binascii.a2b_qp(last))
+        self.text = b"".join(texts)
+
+    def _raw_offsets(self, wanted: Sequence[int]) -> list[int]:
+        """Where the bytes at these ascending places of the text begin in the raw part.
+
+        That is right behind the byte before, so a soft break belongs to what follows it.
+        """
+        found = []
+        raw, anchors = self._raw, self._anchors
+        cuts = iter(anchors.items())
+        cut = next(cuts, None)
+        here = there = 0
+        for target in wanted:
+            known = anchors.get(target)
+            if known is not None:
+                here, there = known, target
+                found.append(known)
+                continue
+            while cut is not None and cut[0] <= target:
+                if cut[0] > there:
+                    there, here = cut
+                cut = next(cuts, None)
+            # From a known place onwards: jump as if nothing were escaped, and count what was.
+            for token in _QP_TOKEN.finditer(raw, here):
+                if there + token.start() - here >= target:
+                    break
+                there += token.start() - here
+                here = token.end()
+                width = here - token.start()
+                if width == 1 and here == len(raw):
+                    continue
+                if raw[token.start() + 1 : token.start() + 2] not in {b"\n", b"\r"} or width == 1:
+                    there += 1
+                    if there == target:
+                        break
+            here += target - there
+            there = target
+            found.append(here)
+        return found
+
+    def splice(self, spans: Sequence[Span], blanks: Sequence[int]) -> Splice:  # noqa: ARG002
+        flat = self._raw_offsets([place for span in spans for place in span])
+        return _QuotedSplice(self._raw, list(zip(flat[::2], flat[1::2], strict=True)), self._eol)
+
+
+class _QuotedSplice:
+    """Joins quoted-printable; lines within 76 columns stay so, by soft breaks inside the gaps."""
+
+    __slots__ = ("_eol", "_gaps", "_pieces", "_raw", "_spans")
+
+    def __init__(self, raw: bytes, spans: Sequence[Span], eol: bytes) -> None:
+        self._raw = raw
+        self._spans = spans
+        self._eol = b"=" + eol
+        self._pieces = _between(raw, spans)
+        # For each gap: columns before it (from the gap before when that is on the same line, then
+        # negative minus one) and what must still fit behind it.
+        self._gaps: list[tuple[int, int]] = []
+        previous = -1
+        count = len(spans)
+        for index, (start, end) in enumerate(spans):
+            low = max(previous, start - QP_COLUMNS - 1, 0)
+            newline = raw.rfind(b"\n", low, start)
+            if newline >= 0:
+                before = start - newline - 1
+            elif previous >= 0 and low == previous:
+                before = previous - start - 1
+            else:
+                before = start - low
+            stop = spans[index + 1][0] if index + 1 < count else len(raw)
+            newline = raw.find(b"\n", end, min(stop, end + QP_COLUMNS + 2))
+            if newline >= 0:
+                after = newline - end - (raw[newline - 1] == 0x0D)
+            else:
+                after = min(stop - end + (stop < len(raw)), QP_COLUMNS)
+            self._gaps.append((before, max(after, 0)))
+            previous = end
+
+    def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:
+        pieces = self._pieces.copy()
+        soft = self._eol
+        column = 0
+        for index, value in enumerate(values):
+            before, after = self._gaps[index]
+            column = before if before >= 0 else column - 1 - before
+            if value is None:
+                start, end = self._spans[index]
+                pieces[2 * index + 1] = self._raw[start:end]
+                column = column + end - start
+                continue
+            if not plain and value.translate(None, PLAIN):
+                value = _QP_UNSAFE.sub(lambda match: b"=%02X" % match[0][0], value)
+                pieces[2 * index + 1], column = _wrap_units(value, column, after, soft)
+                continue
+            size = len(value)
+            if column + size + after <= QP_COLUMNS:
+                pieces[2 * index + 1] = value
+                column += size
+                continue
+            at = QP_COLUMNS - 1 - column
+            lines = [value[:at] if at > 0 else b""]
+            if at < 0:
+                at = 0
+            while size - at > QP_COLUMNS - 1:
+                lines.append(value[at : at + QP_COLUMNS - 1])
+                at += QP_COLUMNS - 1
+            if at < size:
+                lines.append(value[at:])
+                column = size - at
+            else:
+                column += size
+            if column + after > QP_COLUMNS:
+                lines.append(b"")
+                column = 0
+            pieces[2 * index + 1] = soft.join(lines)
+        return b"".join(pieces)
+
+
+def _wrap_units(value: bytes, column: int, after: int, soft: bytes) -> tuple[bytes, int]:
+    """`value`, quoted already, with soft breaks that never split an escape; and the last column."""
+    out = []
+    for unit in _QP_UNIT.findall(value):
+        if column + len(unit) > QP_COLUMNS - 1:
+            out.append(soft)
+            column = 0
+        out.append(unit)
+        column += len(unit)
+    if column + after > QP_COLUMNS:
+        out.append(soft)
+        column = 0
+    return b"".join(out), column
+
+
+class Base64:
+    """Base64 (RFC 2045 6.8), decoded strictly: whoever reads leniently might read otherwise."""
+
+    __slots__ = ("_eol", "_tail", "_width", "text")
+
+    def __init__(self, raw: bytes, eol: bytes) -> None:
+        body = raw.rstrip(b"\r\n\t ")
+        packed = body.translate(None, b"\r\n\t ")
+        pad = len(packed) - len(packed.rstrip(b"="))
+        try:
+            self.text = binascii.a2b_base64(packed)
+        except binascii.Error as error:
+            raise Malformed("broken base64", field="body") from error
+        if len(packed) % 4 or pad > 2 or len(self.text) != len(packed) // 4 * 3 - pad:
+            raise Malformed("broken base64", field="body")
+        newline = body.find(b"\n")
+        first = body if newline < 0 else body[:newline].rstrip(b"\r\t ")
+        self._width = len(first) if newline >= 0 else max(QP_COLUMNS, len(first))
+        if not self._width:
+            self._width = QP_COLUMNS
+        self._eol = b"\r\n" if newline > 0 and body[newline - 1] == 0x0D else eol
+        if newline > 0 and body[newline - 1] != 0x0D:
+            self._eol = b"\n"
+        self._tail = raw[len(body) :]
+
+    def splice(self, spans: Sequence[Span], blanks: Sequence[int]) -> Splice:  # noqa: ARG002
+        return _Base64Splice(self.text, spans, self._width, self._eol, self._tail)
+
+
+class _Base64Splice:
+    """Encodes the spliced text again, in lines of the width that the part had."""
+
+    __slots__ = ("_eol", "_pieces", "_spans", "_tail", "_text", "_width")
+
+    def __init__(
+        self, text: bytes, spans: Sequence[Span], width: int, eol: bytes, tail: bytes
+    ) -> None:
+        self._text = text
+        self._spans = spans
+        self._width = min(width, MAX_LINE // 4 * 4)
+        self._eol = eol
+        self._tail = tail
+        self._pieces = _between(text, spans)
+
+    def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:
+        pieces = self._pieces.copy()
+        for index, value in enumerate(values):
+            start, end = self._spans[index]
+            pieces[2 * index + 1] = self._text[start:end] if value is None else value
+        packed = binascii.b2a_base64(b"".join(pieces), newline=False)
+        return _lines(packed, self._width, self._eol) + self._tail
+
+
+def _lines(packed: bytes, width: int, eol: bytes) -> bytes:
+    # One C call for 64 lines instead of a slice for each.
+    block = _rows(width)
+    whole = len(packed) // block.size * block.size
+    rows = [row for rows in block.iter_unpack(memoryview(packed)[:whole]) for row in rows]
+    rows += [packed[at : at + width] for at in range(whole, len(packed), width)]
+    return eol.join(rows)
+
+
+@lru_cache(64)
+def _rows(width: int) -> struct.Struct:
+    return struct.Struct(f"{width}s" * 64)
+
+
+def _between(text: bytes, spans: Sequence[Span]) -> list[bytes]:
+    """What stands between the spans, at even places; odd ones wait for the values."""
+    pieces: list[bytes] = []
+    at = 0
+    for start, end in spans:
+        pieces += (text[at:start], b"")
+        at = end
+    pieces.append(text[at:])
+    return pieces

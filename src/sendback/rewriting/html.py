@@ -1,0 +1,228 @@
+"""Finds the links of an HTML document as the WHATWG tokenizer sees them, as byte offsets.
+
+One compiled pattern walks the document once, in linear time. What cannot be told without the tree
+(svg, math, select, frameset, template) is answered by `foreign`, exactly and more slowly.
+Section numbers are those of the HTML standard, 13.2.5. Nothing here knows about mail or tracking.
+
+Two traps of CPython's `re` shape the patterns: no capturing group may stand inside a possessive
+repeat (3.11 raises SystemError), and a pattern that fails is tried again further right, so the
+last alternative takes the rest of the document.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from sendback.errors import Malformed
+
+#: 13.2.5 knows five white space bytes; `\s` would add 0x0B.
+_S: Final = rb"\t\n\f\r "
+_END: Final = rb"[\t\n\f\r />]"
+_VALUE: Final = rb"""(?:"[^"]*+"|'[^']*+'|[^\t\n\f\r >"'][^\t\n\f\r >]*+|(?=>))"""
+#: One attribute. `name =` with a value that never ends must fail, not shrink to a bare name.
+_ATTR: Final = (
+    rb"[^\t\n\f\r />][^\t\n\f\r />=]*+[\t\n\f\r ]*+(?:=[\t\n\f\r ]*+" + _VALUE + rb"|(?!=))"
+)
+_ATTRS: Final = rb"(?:[\t\n\f\r /]++|" + _ATTR + rb")*+"
+#: The rest of a tag written the usual way: each value in `"` right after its `name=`.
+_PLAIN: Final = (
+    rb"""[A-Za-z0-9:-]*+(?:>|[\t\n\f\r ][^>"'=]*+"""
+    rb"""(?:(?<=[A-Za-z0-9_-])="[^"]*+"[^>"'=]*+)*+>)"""
+)
+
+RAW_TEXT: Final = (b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes")
+#: Elements behind which the tree builder steers the tokenizer (13.2.6.4.16, .20, 13.2.6.5).
+STEERING: Final = (b"svg", b"math", b"select", b"frameset", b"template")
+
+
+def tag(name: bytes) -> bytes:
+    """Pattern of a whole start tag of that name."""
+    return rb"<(?i:" + name + rb")(?=" + _END + rb")" + _ATTRS + rb">"
+
+
+def raw_text(name: bytes) -> bytes:
+    """Pattern of what a raw text element holds, up to its end tag or the end of the document."""
+    return rb"[^<]*+(?:<(?!/(?i:" + name + rb")" + _END + rb")[^<]*+)*+"
+
+
+_NO_END: Final = rb"<(?!/(?i:script)" + _END + rb")"
+#: Script data double escaped (13.2.5.27 to .31): from `<script` to `</script`, or before `-->`.
+_TWICE: Final = (
+    rb"<(?i:script)" + _END + rb"(?:[^<-]++|-(?!-)|--++(?!>)|" + _NO_END + rb")*+"
+    rb"(?:</(?i:script)" + _END + rb")?+"
+)
+#: Script data up to the end tag that counts, with the escaped states (13.2.5.18 to .26).
+SCRIPT_DATA: Final = (
+    rb"(?:[^<]++|<!--(?:-*+>|(?:[^<-]++|-(?!-)|--++(?!>)"
+    rb"|<(?!/?+(?i:script)" + _END + rb")|" + _TWICE + rb")*+(?:--++>)?+)"
+    rb"|(?!<!--)" + _NO_END + rb")*+"
+)
+
+#: A comment to its end: `-->`, `--!>`, or at once `>` or `->` (13.2.5.43 to .52).
+COMMENT: Final = rb"<!--(?:-?+>|[^-]*+(?:-(?!-!?+>)[^-]*+)*+--!?+>)"
+BOGUS_COMMENT: Final = rb"<(?:!(?!--)|\?|/(?![A-Za-z]))[^>]*+>"
+END_TAG: Final = rb"</[A-Za-z][^\t\n\f\r />]*+" + _ATTRS + rb">"
+START_TAG: Final = rb"<[A-Za-z][^\t\n\f\r />]*+" + _ATTRS + rb">"
+
+_HREF: Final = (
+    rb"(?:[\t\n\f\r /]++|(?!(?i:href)[\t\n\f\r />=])" + _ATTR + rb")*+"
+    rb"[hH][rR][eE][fF][\t\n\f\r ]*+=[\t\n\f\r ]*+"
+    rb"""(?:"([^"]*+)"|'([^']*+)'|([^\t\n\f\r >"'][^\t\n\f\r >]*+))""" + _ATTRS + rb">"
+)
+
+
+def _document(links: bytes, *, plain: bytes) -> "re.Pattern[bytes]":
+    """The pattern that goes from one tag of interest to the next.
+
+    `links` names the elements whose href counts; `plain` is a class of first letters with which
+    no watched element begins: tags so begun take the short way.
+    """
+    steering = b"|".join(STEERING)
+    watched = b"|".join((links, b"opentag|script|plaintext", *RAW_TEXT, steering))
+    skip = (
+        rb"(?:[^<]++"
+        rb"|<(?:" + plain + rb"|[tT](?![iIeE])|[sS](?:[^cCtTvVeE\t\n\f\r />]|[tT][rR])|[iI](?![fF])"
+        rb"|[pP](?![lL])|[mM](?![aA])|[nN](?![oO])|[fF](?![rR])|[oO](?![pP]))"
+        + _PLAIN
+        + rb"|</(?:[ac-zAC-Z]|[bB](?![oO]))[A-Za-z0-9]*+>"
+        rb"|(?!<(?i:"
+        + watched
+        + rb")"
+        + _END
+        + rb")"
+        + START_TAG
+        + rb"|(?!</(?i:body)"
+        + _END
+        + rb")"
+        + END_TAG
+        + rb"|(?!<!--\[[iI][fF])"
+        + COMMENT
+        + rb"|"
+        + BOGUS_COMMENT
+        + rb"|<(?![A-Za-z/!?])"
+        rb"|"
+        + tag(b"script")
+        + SCRIPT_DATA
+        + rb"(?=<)|"
+        + b"|".join(tag(name) + raw_text(name) + rb"(?=<)" for name in RAW_TEXT)
+        + rb")*+"
+    )
+    return re.compile(
+        skip
+        + rb"(?:(<(?i:"
+        + links
+        + rb")(?=[\t\n\f\r /])"
+        + _HREF
+        + rb")"  # 1, the value in 2, 3 or 4
+        rb"|" + tag(links) + rb"|(</(?i:body)(?=" + _END + rb")" + _ATTRS + rb">)"  # 5
+        rb"|(" + tag(b"opentag") + rb")"  # 6
+        rb"|(" + COMMENT + rb")"  # 7, a conditional one
+        rb"|(" + tag(steering) + rb")"  # 8
+        rb"|([\s\S]++)"  # 9, plaintext, or a tag, comment or raw text that never ends
+        rb"|\Z)"
+    )
+
+
+_TOKEN: Final = _document(b"a|area", plain=rb"[b-eghj-lqru-wyzB-EGHJ-LQRU-WYZ]")
+_SHAPES: Final = rb"v:(?:rect|roundrect|oval|shape|image|group|line|polyline|curve|arc)"
+_OUTLOOK: Final = _document(rb"a|area|" + _SHAPES, plain=rb"[b-eghj-lqruwyzB-EGHJ-LQRUWYZ]")
+#: What the tree builder's steering can change: without any of it, it changes nothing.
+_STEERED: Final = re.compile(
+    rb"<(?:!\[CDATA\[|(?i:script|plaintext|" + b"|".join(RAW_TEXT) + rb")" + _END + rb")"
+)
+_CONDITION_END: Final = re.compile(rb"\]>")
+
+
+class Anchor(NamedTuple):
+    """One start tag with an href: where the tag and the raw value of its first href stand."""
+
+    start: int
+    value_start: int
+    value_end: int
+    end: int
+    hidden: bool  # inside a conditional comment, for Outlook
+
+
+@dataclass(slots=True)
+class Found:
+    """What a document holds for us, in document order."""
+
+    anchors: list[Anchor] = field(default_factory=list)
+    body_end: int = -1  # where the first real </body> begins
+    opentag: tuple[int, int] | None = None
+    closed: bool = True  # false: ends inside a tag, comment or raw text; nothing can be appended
+
+
+def scan(document: bytes, *, outlook: bool = True) -> Found:
+    """Every link element with an href, exactly as a conforming tokenizer would meet it."""
+    found = Found()
+    anchors = found.anchors
+    for match in _TOKEN.finditer(document):
+        kind = match.lastindex
+        if kind == 1:
+            start, end = match.span(1)
+            for group in (2, 3, 4):
+                if match.start(group) >= 0:
+                    break
+            anchors.append(Anchor(start, match.start(group), match.end(group), end, False))
+        elif kind == 7:
+            if outlook:
+                anchors.extend(conditional(document, *match.span(7)))
+        elif kind == 5:
+            if found.body_end < 0:
+                found.body_end = match.start(5)
+        elif kind == 6:
+            found.opentag = found.opentag or match.span(6)
+        elif kind == 8:
+            if _STEERED.search(document, match.end()):
+                raise Malformed("markup that only a tree builder can tell", field="svg or alike")
+        elif kind == 9:
+            found.closed = False
+    return found
+
+
+def conditional(document: bytes, start: int, end: int) -> Iterator[Anchor]:
+    """The links that Outlook sees inside one conditional comment."""
+    condition = _CONDITION_END.search(document, start, end)
+    if condition is None:
+        return
+    for match in _OUTLOOK.finditer(document, condition.end(), end):
+        if match.lastindex == 1:
+            for group in (2, 3, 4):
+                if match.start(group) >= 0:
+                    break
+            yield Anchor(match.start(1), match.start(group), match.end(group), match.end(1), True)
+
+
+class Attribute(NamedTuple):
+    """One attribute of a tag: lower-case name, raw value (None without `=`), and its place."""
+
+    name: bytes
+    value: bytes | None
+    start: int
+    value_start: int
+
+
+_TAG_NAME: Final = re.compile(rb"</?[^\t\n\f\r />]++")
+_ATTRIBUTE: Final = re.compile(
+    rb"[\t\n\f\r /]*+([^\t\n\f\r />][^\t\n\f\r />=]*+)[\t\n\f\r ]*+"
+    rb"""(?:=[\t\n\f\r ]*+(?:"([^"]*+)"|'([^']*+)'|([^\t\n\f\r >"'][^\t\n\f\r >]*+)|(?=>))|(?!=))"""
+)
+
+
+def attributes(document: bytes, start: int, end: int) -> dict[bytes, Attribute]:
+    """The attributes of the tag at [start, end); of two with one name the first counts."""
+    found: dict[bytes, Attribute] = {}
+    name_end = _TAG_NAME.match(document, start)
+    assert name_end is not None
+    at = name_end.end()
+    while (match := _ATTRIBUTE.match(document, at, end)) is not None:
+        name = match[1].lower()
+        value = match[match.lastindex or 1] if match.lastindex != 1 else None
+        if match.lastindex == 1 and document[match.end() - 1 : match.end()] == b"=":
+            value = b""
+        place = match.start(match.lastindex or 1)
+        found.setdefault(name, Attribute(name, value, match.start(1), place))
+        at = match.end()
+    return found
