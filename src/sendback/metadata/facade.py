@@ -1,0 +1,308 @@
+"""`Metadata`: one face for the three storages of seed 004.
+
+A message is tagged with the storage it asks for, or stateless when that one can't take it: mail
+always goes out. A token is opened by its version; its tag is verified before anything is parsed,
+inflated or looked up, and `link` is written as one straight line because every click runs it.
+"""
+
+import collections
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sendback import tokens
+from sendback.errors import Forged, Malformed, NotFound, Unavailable
+from sendback.metadata import stateless
+from sendback.metadata.base import (
+    AnotherStore,
+    Backend,
+    BounceRef,
+    Issued,
+    NotStorable,
+    external_error,
+    purpose_of,
+)
+from sendback.model import LinkFacts, MessageFacts, Storage, TrackingData
+from sendback.secret_constants import Keyring, Purpose
+from sendback.tokens import Opened, UnknownKey, Version
+
+if TYPE_CHECKING:
+    from sendback.metadata.local import LocalStore
+
+_MESSAGE_PURPOSES = (Purpose.OPEN, Purpose.MAILTO, Purpose.REPORT, Purpose.FEEDBACK)
+_DAY = 86400
+_SAY_AGAIN_AFTER = 1.0
+
+
+class Metadata:
+    """Facts of messages and links, by token. Safe for any number of threads.
+
+    `local` and `external` are None where this process can't reach them. `include_retired`: also
+    open what retired keys made (finishing alone does). `log` takes whole lines, at most one a
+    second of a kind. Replace `keyring` to reload keys.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        *,
+        local: "LocalStore | None" = None,
+        external: Backend | None = None,
+        compress: bool = True,
+        clock: Callable[[], float] = time.time,
+        log: Callable[[str], None] = lambda _: None,
+        include_retired: bool = False,
+        bounce_max_age_days: int = 90,
+    ) -> None:
+        self.keyring = keyring
+        self.local = local
+        self.external = external
+        self.unknown_keys: collections.Counter[int] = collections.Counter()
+        """How often a token named a key id that is not ours: a key that only one server has."""
+        self._stateless = stateless.Stateless(compress=compress)
+        self._clock = clock
+        self._log = _Sparing(log)
+        self._include_retired = include_retired
+        self._bounce_max_age_days = bounce_max_age_days
+        self._counts: collections.Counter[str] = collections.Counter()
+
+    # -- a message goes out ------------------------------------------------------------------
+
+    def issue(self, storage: Storage, message: MessageFacts, links: Sequence[LinkFacts]) -> Issued:
+        """Tokens for a message and its links, durable before this returns.
+
+        Falls back to stateless, with a log line, when the storage asked for is not there or does
+        not take the message; a link that no storage can hold has the token "". Malformed only when
+        the message's own facts pass 8 KB.
+        """
+        keyring = self.keyring
+        try:
+            if storage is Storage.LOCAL:
+                return self._issue_local(keyring, message, links)
+            if storage is Storage.EXTERNAL:
+                return self._issue_external(keyring, message, links)
+        except (Unavailable, NotStorable) as error:
+            self._counts[f"{storage}_fallbacks"] += 1
+            consequence = f"{error}; tagged with stateless metadata instead"
+            if storage is Storage.EXTERNAL:
+                self._log.say("external", external_error(consequence))
+            else:
+                self._log.say("local", f"ERROR LOCAL METADATA: {consequence}")
+        try:
+            link_tokens, header = self._stateless.issue(keyring, message, links)
+        except NotStorable as error:
+            raise Malformed(str(error)) from None
+        return self._issued(keyring, Storage.STATELESS, message, links, link_tokens, header)
+
+    def _issue_local(
+        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
+    ) -> Issued:
+        if self.local is None:
+            raise Unavailable("local metadata is not open in this process")
+        link_tokens, header, others = self.local.issue_all(keyring, message, links)
+        opened, mailto, report, feedback, bounce = others
+        return Issued(
+            link_tokens=self._with_purposes(links, link_tokens),
+            open_token=opened,
+            unsub_token=header,
+            mailto_token=mailto,
+            bounce_token=bounce,
+            mailer_info=report,
+            mailer_info_extra=None,
+            feedback_id=feedback,
+            storage=Storage.LOCAL,
+        )
+
+    def _issue_external(
+        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
+    ) -> Issued:
+        if self.external is None:
+            raise Unavailable("external_metadata_event_tracking_database is not set")
+        link_tokens, header = self.external.issue(keyring, message, links)
+        if "" in link_tokens:  # one that the table can't hold goes stateless by itself
+            spare, _ = self._stateless.issue(keyring, message, links)
+            link_tokens = [a or b for a, b in zip(link_tokens, spare, strict=True)]
+        return self._issued(keyring, Storage.EXTERNAL, message, links, link_tokens, header)
+
+    def _issued(
+        self,
+        keyring: Keyring,
+        storage: Storage,
+        message: MessageFacts,
+        links: Sequence[LinkFacts],
+        link_tokens: Sequence[str],
+        header: str,
+    ) -> Issued:
+        """With the tokens that external storage makes as stateless does (seed 004)."""
+        opened, mailto, report, feedback = self._stateless.message_tokens(
+            keyring, message, _MESSAGE_PURPOSES
+        )
+        bounce = stateless.bounce_token(keyring, message)
+        return Issued(
+            link_tokens=self._with_purposes(links, link_tokens),
+            open_token=opened,
+            unsub_token=header,
+            mailto_token=mailto,
+            bounce_token=bounce,
+            mailer_info=bounce,
+            mailer_info_extra=report,
+            feedback_id=feedback,
+            storage=storage,
+        )
+
+    def _with_purposes(
+        self, links: Sequence[LinkFacts], link_tokens: Sequence[str]
+    ) -> tuple[tuple[Purpose, str], ...]:
+        self._counts["untracked_links"] += link_tokens.count("")
+        return tuple(
+            (purpose_of(link), token) for link, token in zip(links, link_tokens, strict=True)
+        )
+
+    # -- somebody comes back -----------------------------------------------------------------
+
+    def link(self, purpose: Purpose, token: bytes) -> LinkFacts:
+        """Enough of a genuine token to redirect. About 5 us when stateless.
+
+        Forged, Malformed (genuine, but of a newer version), NotFound, Unavailable.
+        """
+        binary = tokens.decode(token)
+        if binary[0] <= Version.STATELESS_DEFLATED:
+            opened = self._open(purpose, binary)
+            return self._stateless.link(purpose, opened)
+        backend, opened = self._stored(purpose, binary)
+        return backend.link(purpose, opened)
+
+    def resolve(self, purpose: Purpose, token: bytes) -> TrackingData:
+        """All that a genuine token stands for; errors as `link`.
+
+        `link` is None for OPEN, REPORT, FEEDBACK and MAILTO; a header link has kind UNSUB_HEADER.
+        White space in a REPORT or FEEDBACK token is the folding of a returned header: dropped.
+        """
+        if purpose in (Purpose.REPORT, Purpose.FEEDBACK):
+            token = b"".join(token.split())
+        binary = tokens.decode(token)
+        if binary[0] <= Version.STATELESS_DEFLATED:
+            opened = self._open(purpose, binary)
+            return self._stateless.resolve(purpose, opened)
+        backend, opened = self._stored(purpose, binary)
+        return backend.resolve(purpose, opened)
+
+    def verify(self, purpose: Purpose, token: bytes) -> None:
+        """Forged unless the token is genuine. No store is asked for more than its id.
+
+        For what is accepted while a database is down (a one-click unsubscribe).
+        """
+        binary = tokens.decode(token)
+        if binary[0] <= Version.STATELESS_DEFLATED:
+            self._open(purpose, binary)
+        else:
+            self._stored(purpose, binary)
+
+    def resolve_bounce(self, token: str | bytes) -> BounceRef:
+        """What a genuine bounce address says, in any case of letters.
+
+        Forged, Unavailable; NotFound: a local one, and this node has no local metadata.
+        """
+        text = token.encode("ascii", "replace") if isinstance(token, str) else token
+        binary = tokens.decode_address(b"".join(text.split()))
+        if binary[0] == Version.BOUNCE_LOCAL:
+            local = self._need_local()
+            ref = local.resolve_bounce(self._open_local(local, Purpose.BOUNCE, binary))
+        else:
+            opened = self._open(Purpose.BOUNCE, binary)
+            if opened.version != Version.BOUNCE_HASHES:
+                raise Forged(f"token version {opened.version} is none of a bounce address")
+            ref = stateless.bounce_ref(opened)
+        age = int(self._clock()) // _DAY - ref.tagged_day
+        if age > self._bounce_max_age_days:
+            return msgspec.structs.replace(ref, expired=True)
+        return ref
+
+    def matches(self, ref: BounceRef, email: str, sendid: str = "") -> bool:
+        """True when the bounce address was made for this recipient (and this send, when given)."""
+        if ref.message is not None:
+            same = ref.message.email.strip().lower() == email.strip().lower()
+            return same and (not sendid or ref.message.sendid == sendid.lower())
+        return bool(ref.recipient_hash) and any(
+            stateless.recipient_hash(key, email) == ref.recipient_hash
+            and (not sendid or stateless.send_hash(key, sendid) == ref.send_hash)
+            for key in self.keyring.candidates(ref.key_id, include_retired=True)
+        )
+
+    def _open(self, purpose: Purpose, binary: bytes) -> Opened:
+        try:
+            return tokens.open_binary(
+                self.keyring, purpose, binary, include_retired=self._include_retired
+            )
+        except UnknownKey as error:
+            self.unknown_keys[error.key_id] += 1
+            raise
+
+    def _stored(self, purpose: Purpose, binary: bytes) -> tuple[Backend, Opened]:
+        """The back-end of a token that stands for rows, and the token, verified."""
+        version = binary[0]
+        if version == Version.LOCAL:
+            local = self._need_local()
+            return local, self._open_local(local, purpose, binary)
+        opened = self._open(purpose, binary)
+        if version != Version.EXTERNAL:
+            raise Forged(f"token version {version} is none of a link")
+        if self.external is None:
+            raise Unavailable("external_metadata_event_tracking_database is not set")
+        return self.external, opened
+
+    def _need_local(self) -> "LocalStore":
+        if self.local is None:
+            raise NotFound("this node has no local metadata")
+        return self.local
+
+    def _open_local(self, local: "LocalStore", purpose: Purpose, binary: bytes) -> Opened:
+        try:
+            return local.open(self.keyring, purpose, binary, include_retired=self._include_retired)
+        except UnknownKey as error:
+            self.unknown_keys[error.key_id] += 1
+            raise
+        except Forged as error:
+            self._counts["local_forged"] += 1
+            if isinstance(error, AnotherStore):
+                self._log.say("another store", f"a local token was refused: {error}")
+            raise
+
+    # -- the rest ----------------------------------------------------------------------------
+
+    def erase(self, email: str) -> int:
+        """Forget every stored message to this address; how many rows there were.
+
+        What sealed links and keyed hashes in sent mail say can't be called back.
+        """
+        return sum(backend.erase(email) for backend in (self.local, self.external) if backend)
+
+    def counters(self) -> dict[str, int]:
+        """Fallbacks, untracked links and refusals since the start."""
+        return dict(self._counts)
+
+    def close(self) -> None:
+        """Close every store."""
+        for backend in (self.local, self.external):
+            if backend is not None:
+                backend.close()
+
+
+class _Sparing:
+    """Says a line of each kind at most once a second, and then how many it left out."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._last: dict[str, float] = {}
+        self._left_out: collections.Counter[str] = collections.Counter()
+
+    def say(self, kind: str, line: str) -> None:
+        now = time.monotonic()
+        if now - self._last.get(kind, -_SAY_AGAIN_AFTER) < _SAY_AGAIN_AFTER:
+            self._left_out[kind] += 1
+            return
+        self._last[kind] = now
+        left_out = self._left_out.pop(kind, 0)
+        self._log(f"{line} (and {left_out} more since the last such line)" if left_out else line)

@@ -1,0 +1,221 @@
+"""Local metadata: rows in this node's `metadata.sqlite`, short links (seed 004, "Local").
+
+`links` has one row for each (sendid, listid, url up to `?`); what may differ between two places of
+one URL in a message (position, link id, kind ...) stands in `placements`; `messages` has a row for
+each tagged message. The query string travels in the token. Written by submission and the command
+line, read by everybody. A random store id is bound into every token, so that another node, or a
+recreated file, never answers with its own row of the same number.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sendback.errors import Malformed, NotFound, Unavailable
+from sendback.metadata.base import (
+    HEADER_LINK,
+    MAX_TOKEN,
+    AnotherStore,
+    BounceRef,
+    check_text,
+    purpose_of,
+)
+from sendback.metadata.batching import Batcher
+from sendback.metadata.record import decode_number, encode_number
+from sendback.metadata.sqlite_file import Ids, Job, LinkRow, Placement, Reader, Writer
+from sendback.model import LinkFacts, LinkKind, MessageFacts, TrackingData
+from sendback.secret_constants import Keyring, Purpose
+from sendback.tokens import Opened, Version, open_binary, seal
+
+_STORE_HINT = 2
+_DAY = 86400
+
+
+class LocalStore:
+    """The back-end on `metadata.sqlite`. `readonly` (web, worker): never makes or writes it."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        readonly: bool = False,
+        clock: Callable[[], float] = time.time,
+        busy_timeout: float = 5.0,
+    ) -> None:
+        self.path = Path(path)
+        self._readonly = readonly
+        self._reader = Reader(self.path, busy_timeout)
+        self._writer = Writer(self.path, clock, busy_timeout)
+        self._batcher: Batcher[Job, Ids] = Batcher(self._writer.run)
+        if not readonly:
+            self._writer.open()
+
+    # -- tagging ----------------------------------------------------------------------------------
+
+    def issue(
+        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
+    ) -> tuple[list[str], str]:
+        """See the port. On disk (FULL) before it returns; threads share one commit."""
+        tokens, header, _ = self.issue_all(keyring, message, links)
+        return tokens, header
+
+    def issue_all(
+        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
+    ) -> tuple[list[str], str, list[str]]:
+        """As `issue`, and the tokens for OPEN, MAILTO, REPORT, FEEDBACK and BOUNCE."""
+        if self._readonly:
+            raise Unavailable("local metadata is opened for reading only here")
+        check_text(message, links)
+        cut = [link.url.partition("?") for link in links]
+        placements = tuple(
+            Placement(
+                message.sendid,
+                message.listid,
+                url,
+                int(link.kind),
+                link.link_id,
+                link.pos,
+                link.universal,
+                link.html_or_text,
+            )
+            for link, (url, _, _) in zip(links, cut, strict=True)
+        )
+        ids = self._batcher.submit((message, placements))
+        store = ids.store_id
+        start = store[:_STORE_HINT] + encode_number(ids.message)
+        tokens = []
+        for link, placement, (_, mark, query) in zip(links, ids.placements, cut, strict=True):
+            body = start + encode_number(placement) + (mark + query).encode()
+            token = seal(keyring, purpose_of(link), Version.LOCAL, body, store)
+            tokens.append(token if len(token) <= MAX_TOKEN else "")
+        header = seal(keyring, Purpose.UNSUB, Version.LOCAL, start + b"\0", store)
+        others = [
+            seal(keyring, purpose, Version.LOCAL, start, store)
+            for purpose in (Purpose.OPEN, Purpose.MAILTO, Purpose.REPORT, Purpose.FEEDBACK)
+        ]
+        day = min(max(message.tagged_at // _DAY, 0), 0xFFFF).to_bytes(2, "big")
+        others.append(seal(keyring, Purpose.BOUNCE, Version.BOUNCE_LOCAL, start + day, store))
+        return tokens, header, others
+
+    # -- coming back ------------------------------------------------------------------------------
+
+    def open(
+        self, keyring: Keyring, purpose: Purpose, binary: bytes, *, include_retired: bool = False
+    ) -> Opened:
+        """The token, verified with this store's id; Forged when it is of another store."""
+        hint = binary[2 : 2 + _STORE_HINT]
+        store = self._reader.store_id(hint)
+        if hint != store[:_STORE_HINT]:
+            raise AnotherStore
+        return open_binary(keyring, purpose, binary, store, include_retired=include_retired)
+
+    def link(self, purpose: Purpose, opened: Opened) -> LinkFacts:
+        """See the port. No query when the row was read before."""
+        placement, query = self._parse(purpose, opened)[1:]
+        return self._link(placement, query)
+
+    def resolve(self, purpose: Purpose, opened: Opened) -> TrackingData:
+        """See the port."""
+        message_id, placement, query = self._parse(purpose, opened)
+        message = self._reader.message(message_id)
+        if placement is None:
+            return TrackingData(message)
+        return TrackingData(message, self._link(placement, query))
+
+    def resolve_bounce(self, opened: Opened) -> BounceRef:
+        """What a bounce token says; `message` None when its row was pruned."""
+        message_id, at = _number(opened.body, _STORE_HINT)
+        if len(opened.body) != at + 2:
+            raise Malformed("a bounce token of an unknown length")
+        try:
+            message = self._reader.message(message_id)
+        except NotFound:
+            message = None
+        return BounceRef(
+            message=message,
+            tagged_day=int.from_bytes(opened.body[at:], "big"),
+            key_id=opened.key_id,
+        )
+
+    def _parse(self, purpose: Purpose, opened: Opened) -> tuple[int, int | None, str]:
+        body = opened.body
+        message_id, at = _number(body, _STORE_HINT)
+        if purpose not in (Purpose.CLICK, Purpose.UNI, Purpose.UNSUB):
+            if at != len(body):
+                raise Malformed("a token made by a newer version of sendback")
+            return message_id, None, ""
+        placement, at = _number(body, at)
+        return message_id, placement, str(body[at:], "utf-8")
+
+    def _link(self, placement: int | None, query: str) -> LinkFacts:
+        if placement == 0:
+            return HEADER_LINK
+        if placement is None:
+            raise Malformed("this token has no link")
+        found = self._reader.placement(placement)
+        return LinkFacts(
+            url=found.url + query,
+            kind=LinkKind(found.kind),
+            link_id=found.link_id,
+            pos=found.pos,
+            universal=bool(found.universal),
+            html_or_text=found.html_or_text,
+        )
+
+    # -- the file ---------------------------------------------------------------------------------
+
+    @property
+    def store_id(self) -> bytes:
+        """16 random bytes, made with the file; NotFound while there is none."""
+        return self._reader.store_id()
+
+    def links_after(self, link_id: int, limit: int = 1000) -> list[LinkRow]:
+        """Rows of `links` with a higher id, in order, for the statistics to copy."""
+        return [
+            LinkRow(*row)
+            for row in self._reader.rows(
+                "select id, sendid, listid, url from links where id > ? and url <> ''"
+                " order by id limit ?",
+                (link_id, limit),
+            )
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """Rows by table, and the day (since 1970) of the oldest message."""
+        names = ("messages", "links", "placements")
+        found = {
+            name: int(self._reader.rows(f"select count(*) from {name}")[0][0])  # noqa: S608 - ours
+            for name in names
+        }
+        oldest = self._reader.rows("select tagged_at from messages order by id limit 1")
+        found["oldest_day"] = int(oldest[0][0]) // _DAY if oldest else 0
+        return found
+
+    def prune(self, before: int, *, dry_run: bool = False, batch: int = 5000) -> int:
+        """Forget messages tagged before this second, and links no longer used; rows deleted."""
+        return self._writer.prune(before, dry_run=dry_run, batch=batch)
+
+    def erase(self, email: str) -> int:
+        """See the port."""
+        if not self.path.exists():
+            return 0
+        return self._writer.erase(email)
+
+    def ping(self) -> None:
+        """See the port."""
+        try:
+            self._reader.rows("select 1 from store")
+        except NotFound as error:
+            raise Unavailable(str(error)) from None
+
+    def close(self) -> None:
+        """See the port."""
+        self._writer.close()
+        self._reader.close()
+
+
+def _number(body: bytes, at: int) -> tuple[int, int]:
+    try:
+        return decode_number(body, at)
+    except IndexError:
+        raise Malformed("a token made by a newer version of sendback") from None
