@@ -185,7 +185,8 @@ class Supervisor:
             temporary = self._ready_file.with_name(self._ready_file.name + ".tmp")
             temporary.write_text(json.dumps(described) + "\n", encoding="utf-8")
             temporary.replace(self._ready_file)
-        log.info("ready", extra=described)
+        hints = {"outbox": str(self._settings.data_path / "outbox"), "try": "sendback events tail"}
+        log.info("ready", extra=described | hints)
 
     # -- signals ----------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ def _granian(target: str, host: str, port: int, processes: int, threads: int) ->
         websockets=False,
         backlog=4096,
         backpressure=max(512, threads * 8),
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
         respawn_failed_workers=True,
         respawn_interval=0.5,
         workers_kill_timeout=10,

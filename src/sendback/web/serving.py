@@ -5,14 +5,14 @@ each worker opens its own journal.
 """
 
 from sendback.web.answers import Wsgi
+from sendback.web.app import create_app
+from sendback.web.tracking import Site
+from sendback.web.visitor import TrustedProxies
 
 
-def build_application() -> Wsgi:
-    """The application of this process, from the configuration that bootstrap finds."""
+def build_site() -> tuple[Site, bool]:
+    """Every public route of this process, and whether they stand in front of Flask."""
     from sendback import bootstrap
-    from sendback.web.app import create_app
-    from sendback.web.tracking import Site
-    from sendback.web.visitor import TrustedProxies
 
     parts = bootstrap.build_web()
     site = Site(
@@ -23,7 +23,13 @@ def build_application() -> Wsgi:
         strict_one_click=parts.strict_one_click,
         log=parts.log,
     )
-    return create_app(site, fast_path=parts.fast_path)
+    return site, parts.fast_path
+
+
+def build_application() -> Wsgi:
+    """The application of this process, from the configuration that bootstrap finds."""
+    site, fast_path = build_site()
+    return create_app(site, fast_path=fast_path)
 
 
 def __getattr__(name: str) -> Wsgi:

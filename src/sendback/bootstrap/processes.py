@@ -1,0 +1,177 @@
+"""What each process of a node is built from. Each builder imports only its own back-ends."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sendback.bootstrap.core import Core
+from sendback.bootstrap.lifeline import watch_lifeline
+from sendback.bootstrap.logs import configure_logs
+from sendback.bootstrap.status import StatusWriter, read_statuses
+from sendback.config import Settings, load
+from sendback.errors import SendbackError, Unavailable
+from sendback.model import Catalog, VisitKind
+
+if TYPE_CHECKING:
+    from sendback.eventlog import EventLog
+    from sendback.recording import Recording
+
+log = logging.getLogger("sendback.bootstrap")
+
+
+def child_settings(part: str) -> Settings:
+    """The settings of a process that the supervisor started, its logs and its lifeline set up."""
+    configure_logs(part)
+    watch_lifeline()
+    return load()
+
+
+def prepare_node(settings: Settings, *, web_port: int) -> None:
+    """Make or check what every process needs: keys, schema, the first catalog snapshot.
+
+    Misconfigured for keys, schema or names that can't serve. A main database elsewhere that does
+    not answer only delays: the last snapshot serves until the worker can write a new one.
+    """
+    from sendback.database.snapshot import write_snapshot
+
+    core = Core(settings, web_port=web_port)
+    core.keyring  # noqa: B018 - made now, so that two processes don't both make it
+    core.metadata(writes=True).close()
+    core.event_log(readonly=False).close()
+    try:
+        write_snapshot(core.snapshot_path, core.catalog_store.load())
+    except Unavailable as error:
+        log.warning("the main database does not answer", extra={"reason": str(error)})
+    core.database.close()
+
+
+@dataclass
+class WebParts:
+    """What `sendback.web.serving` builds its application from."""
+
+    recording: Recording
+    catalog: Callable[[], Catalog]
+    trusted_proxies: Sequence[str]
+    strict_hosts: bool
+    strict_one_click: bool
+    fast_path: bool
+    log: Callable[[str], None]
+    closing: list[Callable[[], None]] = field(default_factory=list)
+
+
+def build_web() -> WebParts:
+    """The parts of a web worker process."""
+    from sendback.journal import Journal, Level
+    from sendback.recording import Recording
+
+    settings = child_settings("web")
+    core = Core(settings)
+    journal = Journal(core.path / "journal", "web", log=logging.getLogger("sendback.journal").error)
+    levels = {
+        VisitKind.CLICK: Level[settings.journal.click.upper()],
+        VisitKind.OPEN: Level[settings.journal.open.upper()],
+        VisitKind.UNSUB: Level[settings.journal.unsub.upper()],
+    }
+    metadata = core.metadata(writes=False)
+    recording = Recording(metadata, journal, levels, core.snapshot)
+
+    def sample() -> dict[str, Any]:
+        return {
+            "counters": {**recording.counters(), **_named("journal", journal.counters())},
+            "degraded": ["the journal's disk is slow or full"] if journal.degraded else [],
+        }
+
+    StatusWriter(core.path / "control", "web", sample).start()
+    return WebParts(
+        recording=recording,
+        catalog=core.snapshot,
+        trusted_proxies=settings.http_trusted_proxy_ips,
+        strict_hosts=settings.web.strict_hosts,
+        strict_one_click=settings.web.strict_one_click,
+        fast_path=settings.web.fast_path,
+        log=logging.getLogger("sendback.web").error,
+        closing=[journal.close, metadata.close],
+    )
+
+
+def _named(prefix: str, counters: dict[str, int]) -> dict[str, int]:
+    return {f"{prefix}_{name}": value for name, value in counters.items()}
+
+
+@dataclass
+class AdminParts:
+    """What `sendback.admin.serving` builds its application from."""
+
+    readings: Any
+    facts: dict[str, str]
+    extensions: list[Callable[[Any], None]]
+
+
+def build_admin() -> AdminParts:
+    """The parts of the admin process."""
+    from sendback import __version__
+    from sendback.admin.ops import Readings
+    from sendback.web.wellknown import answers_for
+
+    settings = child_settings("admin")
+    core = Core(settings)
+    control = core.path / "control"
+    StatusWriter(control, "admin", lambda: {"counters": {}, "degraded": []}).start()
+    event_log = core.event_log()
+    readings = Readings(
+        statuses=lambda: read_statuses(control),
+        expected=frozenset({"web", "worker", "smtp", "submission", "admin"}),
+        backlogs=lambda: consumer_readings(event_log),
+        last_seq=event_log.last_seq,
+        catalog=core.snapshot,
+        answers_for=answers_for,
+    )
+    facts = {
+        "Version": __version__,
+        "Server": settings.server_id,
+        "Data directory": str(core.path),
+        "Key fingerprint": core.keyring.fingerprint,
+        "Default storage": settings.storage.value,
+    }
+    return AdminParts(readings, facts, [])
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerReading:
+    """How far a consumer of the event log is behind."""
+
+    name: str
+    state: str
+    backlog: int
+    oldest_age_s: float
+    first_attempts: int
+    retries: int
+    dead_letters: int
+
+
+def consumer_readings(event_log: EventLog) -> list[ConsumerReading]:
+    """Every consumer that ever read; none while the log does not answer."""
+    deliveries = event_log.deliveries
+    try:
+        last, now_ms = event_log.last_seq(), time.time() * 1000
+        readings = []
+        for state in deliveries.states():
+            waiting = deliveries.oldest_waiting_ms(state.name)
+            readings.append(
+                ConsumerReading(
+                    name=state.name,
+                    state=state.state,
+                    backlog=last - state.seq + deliveries.parked_count(state.name),
+                    oldest_age_s=max(0.0, (now_ms - waiting) / 1000) if waiting else 0.0,
+                    first_attempts=state.first_attempts,
+                    retries=state.retries,
+                    dead_letters=deliveries.dead_count(state.name),
+                )
+            )
+    except SendbackError:
+        return []
+    return readings
