@@ -21,6 +21,7 @@ _CHALLENGE = re.compile(
     r"|click (?:on )?(?:the|this)? ?(?:link|button|here)?.{0,40}(?:to (?:be added|confirm|verify|deliver|release|have your))|\btmda\b|spamarrest|spam ?arrest|boxbe|choicemail|earthlink spamblocker|bluebottle|mailblocks|knowspam|uol antispam|antispam uol|sendio|one[- ]time (?:confirmation|verification|request)|allow(?:ed)? senders? list|confirmation[ -](?:request|required|email)",
     re.IGNORECASE,
 )
+_CHALLENGE_HINTS = ("confirm", "verif", "challenge", "approve", "guest", "tmda", "spam", "boxbe", "choicemail", "held", "human", "validate", "authenticate", "bluebottle", "mailblocks", "sendio", "sender", "click", "before")
 _CHALLENGE_SUBJECT = re.compile(
     r"(?:please )?(?:confirm|verify) (?:your|this|the)|confirm(?:ation)? (?:required|request|needed)|verification (?:required|request|needed)|action required|challenge|antispam|requires? (?:your )?(?:confirmation|verification)|\[verify|please (?:validate|authenticate)|sender (?:confirmation|verification)|spam(?:arrest| blocker)",
     re.IGNORECASE,
@@ -39,6 +40,9 @@ _MARKING_HEADERS = (
 
 def is_challenge(subject: str, prose: str) -> bool:
     """Whether a person, or a program, wants the sender to prove itself first."""
+    lower = prose[:8192].lower()
+    if not any(hint in lower for hint in _CHALLENGE_HINTS):
+        return False
     words = len(_CHALLENGE.findall(prose[:8192]))
     return words >= 2 or (words == 1 and bool(_CHALLENGE_SUBJECT.search(subject)))
 

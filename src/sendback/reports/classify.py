@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sendback.reports import codes, rules
 
 _ENHANCED = re.compile(r"(?<![\w.-])([245])\.(\d{1,3})\.(\d{1,3})(?![\w.-]*\d[\w]*\.|\.?\d|/)")
-_REPLY = re.compile(r"(?<![\w.:#/=-])([245]\d\d)(?=[ \-:)\].,#'<]|$)(?!\.\d)")
+_REPLY = re.compile(r"(?<![\w.:/=-])([245]\d\d)(?=[ \-:)\].,#'<]|$)(?!\.\d)")
 _ANSWERED = re.compile(r"(?:said|replied|response|error|reason|returned|<<<)[^0-9]{0,40}([45]\d\d)\b")
 #: Stage of the dialog, from Exim, Postfix, Sendmail, qmail, m-FILTER, Google texts.
 _STAGES = (
@@ -20,6 +20,11 @@ _STAGES = (
     ("connect", re.compile(r"after initial connection|while (?:performing the )?(?:initial|helo|ehlo)|to (?:helo|ehlo)|refused to talk")),
     ("data", re.compile(r"after (?:end of )?data|end of data|final data|after i sent the message|state 1[78]\b|to data command")),
 )
+
+
+#: Reasons that a transcript mentions on the way, against codes that say it is the address.
+_FLEETING = {"networkerror", "expired", "systemerror", "mailererror", "onhold"}
+_ADDRESS_CODES = {"1.1", "1.2", "1.3", "1.6", "1.10"}
 
 
 class Fault(NamedTuple):
@@ -71,7 +76,7 @@ def classify(fault: Fault, table: rules.RuleTable | None = None) -> Verdict:
         reason = _by_text(table, name, plain, hosts, code, field, steps)
         if reason:
             return _done(reason, status or _usable(code, field), plain, steps)
-        if codes.is_specific(code) and (reason := codes.DEFAULTS.get(code[2:], "")):
+        if codes.is_specific(code) and (reason := codes.default_of(code)):
             if not (name == "message text" and codes.is_specific(field) and field != code):
                 steps.append(f"{name}: no rule matches; {code} by itself means {reason}")
                 return _done(reason, status or code, plain, steps)
@@ -102,6 +107,9 @@ def _by_text(
     if reason == "userunknown" and (code or field)[2:] == "2.1":
         steps.append("code x.2.1 (mailbox disabled) with 'unknown': suspended")
         return "suspend"
+    if name != "diagnostic" and reason in _FLEETING and field[2:] in _ADDRESS_CODES and not code:
+        steps.append(f"Status {field} is more definite: {codes.DEFAULTS[field[2:]]}")
+        return codes.DEFAULTS[field[2:]]
     if (
         name != "diagnostic"
         and codes.REASONS[reason].bad
@@ -118,7 +126,7 @@ def _by_codes(fault: Fault, field: str, status: str, steps: list[str]) -> Verdic
     """No words helped: the Status field, then the stage of the dialog, then nothing."""
     text = (fault.diagnostic or fault.prose)[: rules.RULE_CAP].lower()
     if codes.is_specific(field):
-        reason = codes.DECIDING.get(field[2:]) or codes.DEFAULTS.get(field[2:], "")
+        reason = codes.DECIDING.get(field[2:]) or codes.default_of(field)
         if reason:
             steps.append(f"no rule matches; Status {field} means {reason}")
             return _done(reason, status or field, text, steps)

@@ -118,6 +118,18 @@ DEFAULTS: dict[str, str] = {
 }
 
 
+#: What stands in for "dead" when the code's class is 4: temporary codes never kill by themselves.
+_TEMPORARY = {"4.4": "networkerror", "4.310": "networkerror", "1.2": "networkerror", "3.2": "systemerror"}
+
+
+def default_of(code: str) -> str:
+    """The reason that an enhanced code means when the words are silent, or ""."""
+    reason = DEFAULTS.get(code[2:], "")
+    if code[:1] == "4" and reason and REASONS[reason].bad:
+        return _TEMPORARY.get(code[2:], "onhold")
+    return reason
+
+
 def is_specific(code: str) -> bool:
     """Whether the enhanced code says more than its class and subject (5.1.0 does not)."""
     return bool(code) and not code.endswith(".0")

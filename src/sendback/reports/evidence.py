@@ -14,17 +14,17 @@ from sendback.reports.envelope import Mail, strip_html
 MAX_VALUES = 16
 MAX_VALUE = 8192
 
-_NAMES = re.compile(
-    rb"(x-mailer-info-extra|x-mailer-info|cfbl-feedback-id)[ \t]*:", re.IGNORECASE
-)
+_NAMES = (b"x-mailer-info", b"x-mailer-info-extra", b"cfbl-feedback-id")
+_COLON = re.compile(rb"[ \t]*:")
 _TOKEN = re.compile(rb"[A-Za-z0-9_.:=+/~-]+")
 _QUOTE = re.compile(rb"[>| \t]*")
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
-_PATHS = re.compile(
-    r"(?:^[>| \t]*(?:return-path|delivered-to|x-original-to|x-envelope-from|envelope-to|x-failed-recipients"
-    r"|original-mail-from)[ \t]*:|envelope[- ](?:from|sender)[=: \t])[ \t]*[<(]?([^\s<>()\"';,]{1,320}@[^\s<>()\"';,]{1,255})",
-    re.IGNORECASE | re.MULTILINE,
+#: Where a return path may stand; searched as plain words, which is many times faster.
+_PATH_NAMES = (
+    b"return-path", b"delivered-to", b"x-original-to", b"x-envelope-from", b"envelope-to",
+    b"original-mail-from", b"envelope-from", b"envelope from", b"envelope sender",
 )
+_PATH = re.compile(rb"[ \t]*[=: \t][ \t]*[<(]?([^\s<>()\"';,]{1,320}@[^\s<>()\"';,]{1,255})")
 
 
 class Evidence(NamedTuple):
@@ -38,19 +38,34 @@ class Evidence(NamedTuple):
 
 def find_evidence(mail: Mail) -> Evidence:
     """All evidence of the message, each value once, in order of appearance."""
-    found: dict[str, dict[str, None]] = {"info": {}, "extra": {}, "feedback": {}}
+    found: dict[bytes, dict[str, None]] = {name: {} for name in _NAMES}
     paths: dict[str, None] = {}
     for text in _texts(mail):
-        for match in _NAMES.finditer(text):
-            name = match[1].lower()
-            kind = "extra" if name.endswith(b"extra") else "info" if name[:1] == b"x" else "feedback"
-            value = _value(text, match.start(), match.end())
-            if value and len(found[kind]) < MAX_VALUES:
-                found[kind][value] = None
-        for address in _PATHS.findall(text.decode("utf-8", "replace")):
-            if len(paths) < MAX_VALUES:
-                paths[unwrap_srs_batv(address)] = None
-    return Evidence(tuple(found["info"]), tuple(found["extra"]), tuple(found["feedback"]), tuple(paths))
+        lower = text.lower()
+        if b"x-mailer-info" in lower or b"cfbl-feedback-id" in lower:
+            for name in _NAMES:
+                for start in _places(lower, name):
+                    end = _COLON.match(text, start + len(name))
+                    value = _value(text, start, end.end()) if end else ""
+                    if value and len(found[name]) < MAX_VALUES:
+                        found[name][value] = None
+        for name in _PATH_NAMES:
+            for start in _places(lower, name):
+                match = _PATH.match(text, start + len(name))
+                if match and len(paths) < MAX_VALUES:
+                    paths[unwrap_srs_batv(match[1].decode("utf-8", "replace"))] = None
+    info, extra, feedback = (tuple(found[name]) for name in _NAMES)
+    return Evidence(info, extra, feedback, tuple(paths))
+
+
+def _places(text: bytes, word: bytes) -> list[int]:
+    """Where the word stands; a hundred places are enough."""
+    places: list[int] = []
+    start = text.find(word)
+    while start >= 0 and len(places) < 100:
+        places.append(start)
+        start = text.find(word, start + len(word))
+    return places
 
 
 def _texts(mail: Mail) -> list[bytes]:

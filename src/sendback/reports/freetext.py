@@ -26,7 +26,7 @@ _MARK = re.compile(
     r"|the first \d+ lines|first \d+ (?:lines|bytes)|header of the original|content of the (?:original )?message"
     r"|original headers|original mail|urspr[uü]ngliche nachricht|die urspr|originalnachricht"
     r"|message d.origine|message original|mensaje original|mensagem original|messaggio originale"
-    r"|исходное сообщение|текст (?:вашего|исходного)|копия|元のメッセージ|オリジナル|以下.{0,12}(?:メール|メッセージ)"
+    r"|исходное сообщение|текст (?:вашего|исходного)|копия|元のメッセージ|元のメール|オリジナル"
     r"|原邮件|原始邮件|原信|原始郵件|以下.{0,8}(?:原|信)|\[以下"
     r")|^[ \t>]{0,4}(?:received|return-path|dkim-signature|x-received|domainkey-signature|arc-seal):[ \t]*\S",
     re.IGNORECASE | re.MULTILINE,
@@ -49,7 +49,11 @@ _INNOCENT = re.compile(
 )
 _BARE_NAME = re.compile(r"recipients?[^\n]*:?[ \t]*\n(?:[^\n]*:[ \t]*\n)?\s*([A-Za-z0-9._-]{2,40})[ \t]*(?:\n|$)")
 _RETURNED_TO = re.compile(
-    r"^[> \t]{0,6}(?:to|x-original-to|original-rcpt-to|envelope-to|x-rcpt-to|delivered-to|apparently-to|rcpt to|宛先)[ \t]*:[ \t]*([^\n]*(?:\n[ \t]+[^\n]*)*)",
+    r"^[> \t]{0,6}(?:to|apparently-to|宛先)[ \t]*:[ \t]*([^\n]*(?:\n[ \t]+[^\n]*)*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_RETURNED_ELSE = re.compile(
+    r"^[> \t]{0,6}(?:x-original-to|original-rcpt-to|envelope-to|x-rcpt-to|delivered-to|rcpt to)[ \t]*:[ \t]*([^\n]*)",
     re.IGNORECASE | re.MULTILINE,
 )
 _RECEIVED_FOR = re.compile(r"\bfor[ \t]+<([^<>\s]{1,255}@[^<>\s]{1,255})>", re.IGNORECASE)
@@ -82,7 +86,15 @@ def unquoted(text: str) -> str:
 
 
 def find_failures(prose: str, named: tuple[str, ...], innocent: frozenset[str]) -> list[Failure]:
-    """The accused addresses, best form first; `named` (X-Failed-Recipients) is authoritative."""
+    """The accused addresses, best form first; `named` (X-Failed-Recipients) is authoritative.
+
+    `innocent` addresses (whom the report was sent to, who sent the original) come last: people
+    do write to themselves.
+    """
+    return _failures(prose, named, innocent) or _failures(prose, named, frozenset(("",)))
+
+
+def _failures(prose: str, named: tuple[str, ...], innocent: frozenset[str]) -> list[Failure]:
     lines = prose.split("\n")[:MAX_LINES]
     for pattern in (_COLON, _CODED, _LED):
         found = _by_lines(lines, pattern, innocent)
@@ -108,7 +120,7 @@ def _by_lines(lines: list[str], pattern: re.Pattern[str], innocent: frozenset[st
         found = pattern.match(line)
         if found:
             address = found[1].strip(".-")
-            if not is_system(address) and address.lower() not in innocent:
+            if not _excused(address, innocent):
                 heads.append((address, number, found[2]))
     texts: dict[str, list[str]] = {}
     names: dict[str, str] = {}
@@ -127,15 +139,22 @@ def _inline(prose: str, innocent: frozenset[str]) -> str:
         return ""
     for found in _ACCUSED.finditer(prose):
         address = found[1].strip(".-")
-        if not is_system(address) and address.lower() not in innocent:
+        if not _excused(address, innocent):
             return address
     for found in ADDRESS.finditer(prose):
         address = found[0].strip(".-=*")
         before = prose[max(0, found.start() - 60) : found.start()]
-        if is_system(address) or address.lower() in innocent or _INNOCENT.search(before):
+        if _excused(address, innocent) or _INNOCENT.search(before):
             continue
         return address
     return ""
+
+
+def _excused(address: str, innocent: frozenset[str]) -> bool:
+    """Whether the address is a mail system's or innocent; the second round asks less."""
+    if "" in innocent:
+        return not address.lower().startswith("postmaster@") and is_system(address)
+    return is_system(address) or address.lower() in innocent
 
 
 def bare_name(prose: str) -> str:
@@ -146,7 +165,7 @@ def bare_name(prose: str) -> str:
 
 def returned_recipient(returned: str, innocent: frozenset[str]) -> str:
     """Whom the returned copy was for: its To, Delivered-To or Received ... for."""
-    for pattern in (_RETURNED_TO, _RECEIVED_FOR):
+    for pattern in (_RETURNED_TO, _RETURNED_ELSE, _RECEIVED_FOR):
         for found in pattern.finditer(returned[:16384]):
             address = find_address(found[1])
             if address and not is_system(address) and address.lower() not in innocent:

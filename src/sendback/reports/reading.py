@@ -38,7 +38,7 @@ _DELAYED = re.compile(
     r"(?:has|have) (?:been )?(?:delayed|postponed|deferred|not yet been|not been deliver\w+ yet)|warning message only|do not need to resend|(?:will|is going to) (?:be retried|continue (?:to )?tr|keep trying|retry|try again|attempt|be attempted)|(?:is|are|still) (?:still )?(?:being retried|trying|awaiting delivery|in the queue|being attempted)|delivery (?:is |has been )?delayed|delivery attempts will|continue trying|will continue|further (?:attempts|delivery attempts)|retried for|noch nicht zugestellt|verzögert|retardé|en retard|retras(?:ad|o)|atrasad|задерж|遅延|遅れ|延迟|message (?:is )?delayed|message will be retried|temporarily delayed|not (?:yet )?been delivered after|warning: could not send",
     re.IGNORECASE,
 )
-_DELAYED_SUBJECT = re.compile(r"delay|warning|deferred|still being|retard|verzöger|атраз|задерж|遅延|not yet", re.IGNORECASE)
+_DELAYED_SUBJECT = re.compile(r"delay|warning: (?:could not|message)|delivery warning|deferred|still being|retard|verzöger|атраз|задерж|遅延|not yet", re.IGNORECASE)
 _FINAL = re.compile(r"giving up|given up|gave up|permanent|failed permanently|has failed|too long|not going to try|expired|could not be delivered (?:after|within|for)|aborted|returned to sender|was not delivered|removed from the (?:mail )?queue", re.IGNORECASE)
 _REPLY_PREFIX = re.compile(r"^\s*(?:re|fwd?|aw|wg|sv|rv|tr|vs|antw|ответ)\s*:", re.IGNORECASE)
 _SYSTEM_FROM = re.compile(
@@ -334,7 +334,7 @@ def _bounce_weight(context: _Context) -> int:
         (2, "the words", _FAILING_TEXT.search(own) is not None),
         (1, "a returned copy", bool(context.returned)),
         (-2, "an answer of a person", not system and ("in-reply-to" in headers or bool(_REPLY_PREFIX.match(subject)))),
-        (-2, "a mailing list", "list-id" in headers or "list-post" in headers),
+        (-1, "a mailing list", "list-id" in headers or "list-post" in headers),
     ):
         if holds:
             weight += points
@@ -395,7 +395,7 @@ def _innocent(context: _Context) -> frozenset[str]:
     """Addresses the report can't be about: whom it was sent to, who sent the original."""
     headers = context.mail.headers
     found = set()
-    for name in ("to", "delivered-to", "x-original-to", "from", "reply-to"):
+    for name in ("to", "from"):
         address = find_address(headers.get(name, ""))
         if address:
             found.add(address.lower())

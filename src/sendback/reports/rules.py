@@ -18,7 +18,10 @@ RULE_CAP = 4096
 _SPACE = re.compile(r"\s+")
 _BRACKETED = re.compile(rf"[<\[(]?(?:{ADDRESS.pattern})[>\])]?")
 _CONTINUATION = re.compile(r"(?<=\s)([45]\d\d)-(?:[45]\.\d{1,3}\.\d{1,3} )?")
-_REPEATED = re.compile(r"(?<=\S )([45]\d\d) ([45]\.\d{1,3}\.\d{1,3}) (?=[a-z(])")
+#: IronPort and SES put their own guess before the reply they got.
+_GUESS = re.compile(
+    r"[45]\.\d\.\d - (?:unknown address error|other mail system problem) (?=[45]\d\d[- ])"
+)
 
 
 class Rule(NamedTuple):
@@ -86,6 +89,7 @@ def normalise(text: str, recipient: str = "") -> str:
 
         text = _BRACKETED.sub(token, text)
     if "-" in text:
+        text = _GUESS.sub("", text)
         text = _CONTINUATION.sub("", text)
     return text
 
