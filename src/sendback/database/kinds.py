@@ -81,7 +81,8 @@ class Kind(msgspec.Struct, frozen=True):
             if isinstance(cause, Malformed):
                 raise cause from None
             text, _, place = str(error).partition(" - at `$.")
-            field = place.rstrip("`").split("[")[0] or None
+            _, _, missing = text.partition("Object missing required field `")
+            field = place.rstrip("`").split("[")[0] or missing.rstrip("`") or None
             raise Malformed(f"{field or self.title}: {text}", field=field) from None
 
     def plain(self, item: CatalogObject, *, secrets: bool = False) -> dict[str, Any]:

@@ -149,7 +149,7 @@ class Statistics:
         for start in range(0, len(hashes), 1000):
             chunk = hashes[start : start + 1000]
             query = sa.select(stats_seen).where(stats_seen.c.hash.in_(chunk))
-            seen.update(connection.execute(query).tuples().all())
+            seen |= {row.hash: row.flags for row in connection.execute(query)}
         changed = []
         for visitor in hashes:
             flags, target = wanted[visitor]
