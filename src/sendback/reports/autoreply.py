@@ -2,6 +2,8 @@
 
 import re
 
+from sendback.reports.phrases import Phrases
+
 _SUBJECT = re.compile(
     r"^\s*(?:(?:re|aw|sv|vs|odp|antw?)\s*:\s*)?[\[(*<]{0,3}\s*(?:"
     r"auto(?:matic|mated|matische|matisk|matyczna|matica|mática|matique|mated email)?[ _-]{0,2}(?:re(?:ply|sponse|sponder|spond)|antwort|svar|respuesta|resposta|r[ée]ponse|risposta|odpowied|odpov|ack\w*|generated|vastaus|notification)"
@@ -22,13 +24,11 @@ _CHALLENGE = re.compile(
     re.IGNORECASE,
 )
 _CHALLENGE_HINTS = ("confirm", "verif", "challenge", "approve", "guest", "tmda", "spam", "boxbe", "choicemail", "held", "human", "validate", "authenticate", "bluebottle", "mailblocks", "sendio", "sender", "click", "before")
-_CHALLENGE_SUBJECT = re.compile(
-    r"(?:please )?(?:confirm|verify) (?:your|this|the)|confirm(?:ation)? (?:required|request|needed)|verification (?:required|request|needed)|action required|challenge|antispam|requires? (?:your )?(?:confirmation|verification)|\[verify|please (?:validate|authenticate)|sender (?:confirmation|verification)|spam(?:arrest| blocker)",
-    re.IGNORECASE,
+_CHALLENGE_SUBJECT = Phrases(
+    r"(?:please )?(?:confirm|verify) (?:your|this|the)|confirm(?:ation)? (?:required|request|needed)|verification (?:required|request|needed)|action required|challenge|antispam|requires? (?:your )?(?:confirmation|verification)|\[verify|please (?:validate|authenticate)|sender (?:confirmation|verification)|spam(?:arrest| blocker)"
 )
-_AWAY = re.compile(
-    r"out of (?:the |my )?office|(?:am|be|will be|is|i.m) (?:currently )?(?:away|on (?:vacation|holiday|leave|annual)|out of|absent|travel)|vacation|no longer (?:monitor|check|read|use)|(?:limited|no|intermittent) access to (?:my )?e-?mail|automated (?:reply|response|message)|auto(?:matic)?[- ]?(?:reply|response)|this is an auto|nicht im (?:büro|haus)|abwesend|absent\w* du|fuera de la oficina|不在|自動返信|自动回复",
-    re.IGNORECASE,
+_AWAY = Phrases(
+    r"out of (?:the |my )?office|(?:am|be|will be|is|i.m) (?:currently )?(?:away|on (?:vacation|holiday|leave|annual)|out of|absent|travel)|vacation|no longer (?:monitor|check|read|use)|(?:limited|no|intermittent) access to (?:my )?e-?mail|automated (?:reply|response|message)|auto(?:matic)?[- ]?(?:reply|response)|this is an auto|nicht im (?:büro|haus)|abwesend|absent\w* du|fuera de la oficina|不在|自動返信|自动回复"
 )
 _UNSUBSCRIBE = re.compile(r"^\s*(?:unsubscribe|remove|opt-?out|desuscribir|abmelden|d[ée]sabonner|отписаться|配信停止|退订)\b", re.IGNORECASE)
 _MARKING_HEADERS = (
@@ -44,7 +44,7 @@ def is_challenge(subject: str, prose: str) -> bool:
     if not any(hint in lower for hint in _CHALLENGE_HINTS):
         return False
     words = len(_CHALLENGE.findall(prose[:8192]))
-    return words >= 2 or (words == 1 and bool(_CHALLENGE_SUBJECT.search(subject)))
+    return words >= 2 or (words == 1 and bool(_CHALLENGE_SUBJECT.search(subject.lower())))
 
 
 def is_marked(headers: dict[str, str], subject: str) -> str:
@@ -73,9 +73,9 @@ def is_automatic(headers: dict[str, str], subject: str, prose: str) -> str:
         return "Auto-Submitted: auto-replied"
     if submitted.startswith(("auto-generated", "auto-notified")) and (answers or _SOFT_SUBJECT.search(subject)):
         return "Auto-Submitted with In-Reply-To"
-    if "x-auto-response-suppress" in headers and (answers or _AWAY.search(prose[:4096])):
+    if "x-auto-response-suppress" in headers and (answers or _AWAY.search(prose[:4096].lower())):
         return "X-Auto-Response-Suppress"
-    if (answers or _SOFT_SUBJECT.search(subject)) and _AWAY.search(prose[:1024]) and len(prose) < 3000:
+    if (answers or _SOFT_SUBJECT.search(subject)) and _AWAY.search(prose[:1024].lower()) and len(prose) < 3000:
         return "the text of an answer"
     return ""
 

@@ -101,7 +101,7 @@ def _by_text(
     if not found:
         return ""
     origin = f"provider table {found.provider}" if found.provider else "rule"
-    shown = found.pattern.search(plain)
+    shown = found.phrases.search(plain)
     steps.append(f"{name}: {origin} for {found.reason} matches {shown[0][:80]!r}" if shown else "")
     reason = found.reason
     if reason == "userunknown" and (code or field)[2:] == "2.1":

@@ -12,6 +12,7 @@ from sendback.reports.addresses import find_address, is_system
 from sendback.reports.classify import Fault, Verdict, classify
 from sendback.reports.envelope import TEXT_CAP, Mail, Part, decode_text, decode_words, open_mail, strip_html
 from sendback.reports.evidence import Evidence, find_evidence
+from sendback.reports.phrases import Phrases
 from sendback.reports.report import MAX_TEXT, Report, ReportedRecipient
 
 #: What of a message is read: more is attachments.
@@ -24,26 +25,24 @@ _RETURNED_KINDS = {
 }
 _FEEDBACK_KINDS = {"message/feedback-report", "text/feedback-report"}
 
-_FAILING_SUBJECT = re.compile(
+_FAILING_SUBJECT = Phrases(
     r"undeliver(?:able|ed)|non[- ]?deliver|deliver\w* (?:\w+ )?(?:fail|error|problem|status|notif|report|warning|has failed|delay)|(?:mail|message|e-?mail)(?: \w+){0,3} (?:fail|not (?:be )?deliver|undeliver|delay|return|bounc|reject|could not|blocked|error)"
-    r"|failure (?:notice|delivery|notification)|fail(?:ed|ure) (?:delivery|mail|to deliver|notice)|returned (?:mail|message|e-?mail|to sender)|return(?:ed)? to sender|could(?: not|n.t) (?:be )?(?:deliver|send)|(?:mail|delivery) (?:system|subsystem)|postmaster notify|bounced? (?:mail|message|action)|mail delivery|user unknown|unknown user|(?:permanent|fatal|transient) (?:delivery )?(?:fail|error)|unzustellbar|nicht zugestellt|unzustellbarkeit|zustell(?:ung|fehler)|fehlgeschlagen|non remis|échec|echec de|remise|non distribu|non recens|no (?:se )?(?:ha )?(?:podido )?entreg|devuelto|devolvid|n[aã]o (?:foi )?entreg|falha (?:na|de)|mancat[oa] |impossibile|onbestelbaar|niet (?:bezorgd|afgeleverd)|недостав|не доставлен|не удалось|доставк|配信|配送|不達|送信(?:でき|エラー|失敗)|エラー|退信|投递|无法(?:送达|投递)|系统退信|退件|未送达|전송.{0,6}실패|반송|error sending your mail|mail (?:could not|error)|delivery|loop alert|message you sent blocked|errors from|oletettu|não pôde|rejected (?:mail|message)|mail blocked|spam (?:rejected|blocked)|notification d.tat|warning: (?:could not|message)|was not delivered|problem delivering|unable to deliver|failed mail|failed:",
-    re.IGNORECASE,
+    r"|failure (?:notice|delivery|notification)|fail(?:ed|ure) (?:delivery|mail|to deliver|notice)|returned (?:mail|message|e-?mail|to sender)|return(?:ed)? to sender|could(?: not|n.t) (?:be )?(?:deliver|send)|(?:mail|delivery) (?:system|subsystem)|postmaster notify|bounced? (?:mail|message|action)|mail delivery|user unknown|unknown user|(?:permanent|fatal|transient) (?:delivery )?(?:fail|error)|unzustellbar|nicht zugestellt|unzustellbarkeit|zustell(?:ung|fehler)|fehlgeschlagen|non remis|échec|echec de|remise|non distribu|non recens|no (?:se )?(?:ha )?(?:podido )?entreg|devuelto|devolvid|n[aã]o (?:foi )?entreg|falha (?:na|de)|mancat[oa] |impossibile|onbestelbaar|niet (?:bezorgd|afgeleverd)|недостав|не доставлен|не удалось|доставк|配信|配送|不達|送信(?:でき|エラー|失敗)|エラー|退信|投递|无法(?:送达|投递)|系统退信|退件|未送达|전송.{0,6}실패|반송|error sending your mail|mail (?:could not|error)|delivery|loop alert|message you sent blocked|errors from|oletettu|não pôde|rejected (?:mail|message)|mail blocked|spam (?:rejected|blocked)|notification d.tat|warning: (?:could not|message)|was not delivered|problem delivering|unable to deliver|failed mail|failed:"
 )
-_FAILING_TEXT = re.compile(
+_FAILING_TEXT = Phrases(
     r"(?:could|can|was|were|is|has|have|did|been|be|able to)(?: ?n[o']t|not)? ?(?:not )?(?:be |been |yet )?(?:able to )?(?:successfully )?(?:deliver|reach the following|relayed|sent to|send your)"
-    r"|(?:unable|failed|failure|impossible|wasn.t able|not able|trouble|error) (?:to |in |while |when |occurred )?(?:\w+ )?(?:deliver|attempting to deliver|trying to deliver|sending)|undeliver|non[- ]?delivery|delivery (?:to|of|attempt|status|fail|error|has)|failed (?:recipient|address|permanently|delivery)|(?:permanent|fatal|transient) (?:fatal )?(?:delivery )?error|returned (?:to you|mail)|mailbox (?:is )?(?:full|unavailable)|user unknown|unknown user|no such user|does(?:n.t| not) (?:exist|have an)|transcript of session|error message below|server message|rejected|following (?:address|recipient)|(?:mail|message)(?: \w+){0,3} (?:bounced|blocked|rejected|failed|refused)|qmail|mail delivery (?:software|system|agent)|nicht zugestellt|konnte nicht|n.a pas pu|n.ont pas pu|no (?:se )?(?:ha )?(?:podido|pudo)|n[aã]o (?:pôde|foi poss|pode)|impossibile|non (?:è|e) stato|не может быть доставлен|не доставлен|недоставл|не удалось|できませんでした|送信できません|届けできません|失敗|退信|无法|未能|投递失败|投递|반송|전송하지|may not exist|loop|message size|giving up|quota",
-    re.IGNORECASE,
+    r"|(?:unable|failed|failure|impossible|wasn.t able|not able|trouble|error) (?:to |in |while |when |occurred )?(?:\w+ )?(?:deliver|attempting to deliver|trying to deliver|sending)|undeliver|non[- ]?delivery|delivery (?:to|of|attempt|status|fail|error|has)|failed (?:recipient|address|permanently|delivery)|(?:permanent|fatal|transient) (?:fatal )?(?:delivery )?error|returned (?:to you|mail)|mailbox (?:is )?(?:full|unavailable)|user unknown|unknown user|no such user|does(?:n.t| not) (?:exist|have an)|transcript of session|error message below|server message|rejected|following (?:address|recipient)|(?:mail|message)(?: \w+){0,3} (?:bounced|blocked|rejected|failed|refused)|qmail|mail delivery (?:software|system|agent)|nicht zugestellt|konnte nicht|n.a pas pu|n.ont pas pu|no (?:se )?(?:ha )?(?:podido|pudo)|n[aã]o (?:pôde|foi poss|pode)|impossibile|non (?:è|e) stato|не может быть доставлен|не доставлен|недоставл|не удалось|できませんでした|送信できません|届けできません|失敗|退信|无法|未能|投递失败|投递|반송|전송하지|may not exist|loop|message size|giving up|quota"
 )
-_DELAYED = re.compile(
-    r"(?:has|have) (?:been )?(?:delayed|postponed|deferred|not yet been|not been deliver\w+ yet)|warning message only|do not need to resend|(?:will|is going to) (?:be retried|continue (?:to )?tr|keep trying|retry|try again|attempt|be attempted)|(?:is|are|still) (?:still )?(?:being retried|trying|awaiting delivery|in the queue|being attempted)|delivery (?:is |has been )?delayed|delivery attempts will|continue trying|will continue|further (?:attempts|delivery attempts)|retried for|noch nicht zugestellt|verzögert|retardé|en retard|retras(?:ad|o)|atrasad|задерж|遅延|遅れ|延迟|message (?:is )?delayed|message will be retried|temporarily delayed|not (?:yet )?been delivered after|warning: could not send",
-    re.IGNORECASE,
+_DELAYED = Phrases(
+    r"(?:has|have) (?:been )?(?:delayed|postponed|deferred|not yet been|not been deliver\w+ yet)|warning message only|do not need to resend|(?:will|is going to) (?:be retried|continue (?:to )?tr|keep trying|retry|try again|attempt|be attempted)|(?:is|are|still) (?:still )?(?:being retried|trying|awaiting delivery|in the queue|being attempted)|delivery (?:is |has been )?delayed|delivery attempts will|continue trying|will continue|further (?:attempts|delivery attempts)|retried for|noch nicht zugestellt|verzögert|retardé|en retard|retras(?:ad|o)|atrasad|задерж|遅延|遅れ|延迟|message (?:is )?delayed|message will be retried|temporarily delayed|not (?:yet )?been delivered after|warning: could not send"
 )
-_DELAYED_SUBJECT = re.compile(r"delay|warning: (?:could not|message)|delivery warning|deferred|still being|retard|verzöger|атраз|задерж|遅延|not yet", re.IGNORECASE)
-_FINAL = re.compile(r"giving up|given up|gave up|permanent|failed permanently|has failed|too long|not going to try|expired|could not be delivered (?:after|within|for)|aborted|returned to sender|was not delivered|removed from the (?:mail )?queue", re.IGNORECASE)
+_DELAYED_SUBJECT = Phrases(r"delay|warning: (?:could not|message)|delivery warning|deferred|still being|retard|verzöger|атраз|задерж|遅延|not yet"
+)
+_FINAL = Phrases(r"giving up|given up|gave up|permanent|failed permanently|has failed|too long|not going to try|expired|could not be delivered (?:after|within|for)|aborted|returned to sender|was not delivered|removed from the (?:mail )?queue"
+)
 _REPLY_PREFIX = re.compile(r"^\s*(?:re|fwd?|aw|wg|sv|rv|tr|vs|antw|ответ)\s*:", re.IGNORECASE)
-_SYSTEM_FROM = re.compile(
-    r"mail(?:er)?[-_. ]?(?:daemon|delivery|admin|system)|postmaster|post_master|mdaemon|mail (?:delivery|service|system|administrator|subsystem)|system administrator|delivery (?:system|subsystem|service)|smtp_mail|ndr administrator|content-filter|bounce|daemon@|spam firewall|e500_smtp|mailadm|^<>$|^ *<>",
-    re.IGNORECASE,
+_SYSTEM_FROM = Phrases(
+    r"mail(?:er)?[-_. ]?(?:daemon|delivery|admin|system)|postmaster|post_master|mdaemon|mail (?:delivery|service|system|administrator|subsystem)|system administrator|delivery (?:system|subsystem|service)|smtp_mail|ndr administrator|content-filter|bounce|daemon@|spam firewall|e500_smtp|mailadm|<>"
 )
 
 
@@ -270,11 +269,13 @@ def _delivery_status(context: _Context, _: bool) -> Report | None:
         if "@" not in address:
             address = _missing_address(context, failures, number)
             delivery = delivery._replace(address=address)
-        prose = about.get(address.lower(), about.get(delivery.original.lower(), "")) if multiple else context.prose
-        got = _recipient(context, delivery, notification.reporting_mta, prose)
         known = recipients_found.get(address.lower())
-        if known is None or (known.action != "failed" and got.action == "failed"):
-            recipients_found[address.lower()] = got
+        if known and (known.action == "failed" or delivery.action != "failed"):
+            continue
+        prose = about.get(address.lower(), about.get(delivery.original.lower(), "")) if multiple else context.prose
+        recipients_found[address.lower()] = _recipient(
+            context, delivery, notification.reporting_mta, prose
+        )
     return _report(context, kind, tuple(recipients_found.values()), reporting_mta=notification.reporting_mta)
 
 
@@ -322,15 +323,16 @@ def _bounce_weight(context: _Context) -> int:
     headers, subject = context.mail.headers, context.subject
     weight = 0
     said: list[str] = []
-    system = _SYSTEM_FROM.search(headers.get("from", "")) is not None
+    system = _SYSTEM_FROM.search(headers.get("from", "").lower()) is not None
     content_type = headers.get("content-type", "").lower()
-    own = freetext.unquoted(context.prose[:6000])
+    own = freetext.unquoted(context.prose[:6000]).lower()
+    title = subject.lower()
     for points, name, holds in (
         (6, "X-Failed-Recipients", "x-failed-recipients" in headers),
         (4, "report-type=delivery-status", "delivery-status" in content_type),
         (2, "a mail system's From", system),
         (1, "null return path", _is_null(headers)),
-        (2, "the subject", _FAILING_SUBJECT.search(subject) is not None and (system or not _REPLY_PREFIX.match(subject))),
+        (2, "the subject", _FAILING_SUBJECT.search(title) is not None and (system or not _REPLY_PREFIX.match(subject))),
         (2, "the words", _FAILING_TEXT.search(own) is not None),
         (1, "a returned copy", bool(context.returned)),
         (-2, "an answer of a person", not system and ("in-reply-to" in headers or bool(_REPLY_PREFIX.match(subject)))),
@@ -380,8 +382,8 @@ def _guess_recipient(context: _Context, innocent: frozenset[str]) -> str:
 
 
 def _is_delay(context: _Context) -> bool:
-    own = context.prose[:8192]
-    if _DELAYED_SUBJECT.search(context.subject) and not re.search(r"fail|undeliver|returned", context.subject, re.IGNORECASE):
+    own, title = context.prose[:8192].lower(), context.subject.lower()
+    if _DELAYED_SUBJECT.search(title) and not re.search(r"fail|undeliver|returned", title):
         return not _FINAL.search(own) or bool(_DELAYED.search(own))
     return bool(_DELAYED.search(own)) and not _FINAL.search(own)
 
