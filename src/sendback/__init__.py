@@ -24,5 +24,5 @@ def create_app() -> Flask:
     from sendback.web.serving import build_site
 
     app = web_app(build=lambda: build_site()[0])
-    app.cli = tree()  # type: ignore[assignment] # a Group with our shared options
+    app.cli = tree()
     return app

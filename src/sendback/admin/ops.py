@@ -15,7 +15,9 @@ from flask import Blueprint, Response, request
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from sendback.errors import Malformed
 from sendback.model import Catalog
+from sendback.model.catalog import normal_host
 
 Status = Mapping[str, Any]
 
@@ -23,13 +25,18 @@ Status = Mapping[str, Any]
 class Backlog(Protocol):
     """One destination or consumer: how far behind it is."""
 
-    name: str
-    backlog: int
-    oldest_age_s: float
-    first_attempts: int
-    retries: int
-    dead_letters: int
-    state: str
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def state(self) -> str: ...  # noqa: D102
+    @property
+    def backlog(self) -> int: ...  # noqa: D102
+    @property
+    def oldest_age_s(self) -> float: ...  # noqa: D102
+    @property
+    def retries(self) -> int: ...  # noqa: D102
+    @property
+    def dead_letters(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,6 @@ class Readings:
     backlogs: Callable[[], Sequence[Backlog]]
     last_seq: Callable[[], int]
     catalog: Callable[[], Catalog]
-    answers_for: Callable[[Catalog, str], bool]
-    """Whether a host is one of our URL domains."""
 
 
 def problems(readings: Readings) -> list[str]:
@@ -80,11 +85,18 @@ def blueprint(readings: Readings) -> Blueprint:
 
     @ops.get("/ask")
     def ask() -> Response:
-        host = request.args.get("domain", "")
-        known = readings.answers_for(readings.catalog(), host)
+        known = is_url_domain(readings.catalog(), request.args.get("domain", ""))
         return _plain("yes\n" if known else "no\n", 200 if known else 404)
 
     return ops
+
+
+def is_url_domain(catalog: Catalog, host: str) -> bool:
+    """Whether certificates for this host are ours to get (Caddy's on-demand TLS asks)."""
+    try:
+        return normal_host(host) in catalog.url_domain_by_host
+    except Malformed:
+        return False
 
 
 def _plain(text: str, status: int = 200) -> Response:

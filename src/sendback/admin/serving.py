@@ -13,8 +13,16 @@ def __getattr__(name: str) -> Flask:
         raise AttributeError(name)
     from sendback import bootstrap
     from sendback.admin.app import create_admin_app
+    from sendback.admin.ops import Readings
 
     parts = bootstrap.build_admin()
-    app = create_admin_app(parts.readings, facts=parts.facts, extensions=parts.extensions)
+    readings = Readings(
+        statuses=parts.statuses,
+        expected=parts.expected,
+        backlogs=parts.backlogs,
+        last_seq=parts.last_seq,
+        catalog=parts.catalog,
+    )
+    app = create_admin_app(readings, facts=parts.facts)
     globals()[name] = app
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -106,38 +107,39 @@ def _named(prefix: str, counters: dict[str, int]) -> dict[str, int]:
 class AdminParts:
     """What `sendback.admin.serving` builds its application from."""
 
-    readings: Any
+    core: Core
+    statuses: Callable[[], list[dict[str, Any]]]
+    expected: frozenset[str]
+    backlogs: Callable[[], list[ConsumerReading]]
+    last_seq: Callable[[], int]
+    catalog: Callable[[], Catalog]
     facts: dict[str, str]
-    extensions: list[Callable[[Any], None]]
 
 
 def build_admin() -> AdminParts:
     """The parts of the admin process."""
     from sendback import __version__
-    from sendback.admin.ops import Readings
-    from sendback.web.wellknown import answers_for
 
     settings = child_settings("admin")
     core = Core(settings)
     control = core.path / "control"
     StatusWriter(control, "admin", lambda: {"counters": {}, "degraded": []}).start()
     event_log = core.event_log()
-    readings = Readings(
+    return AdminParts(
+        core=core,
         statuses=lambda: read_statuses(control),
-        expected=frozenset({"web", "worker", "smtp", "submission", "admin"}),
+        expected=frozenset(os.environ.get("SENDBACK_CHILD_PARTS", "").split(",")) - {""},
         backlogs=lambda: consumer_readings(event_log),
         last_seq=event_log.last_seq,
         catalog=core.snapshot,
-        answers_for=answers_for,
+        facts={
+            "Version": __version__,
+            "Server": settings.server_id,
+            "Data directory": str(core.path),
+            "Key fingerprint": core.keyring.fingerprint,
+            "Default storage": settings.storage.value,
+        },
     )
-    facts = {
-        "Version": __version__,
-        "Server": settings.server_id,
-        "Data directory": str(core.path),
-        "Key fingerprint": core.keyring.fingerprint,
-        "Default storage": settings.storage.value,
-    }
-    return AdminParts(readings, facts, [])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,62 @@
 """`python -m sendback.smtp smtp|submission`: one of the two SMTP processes of a node."""
 
+from __future__ import annotations
+
+import asyncio
+import signal
 import sys
+from pathlib import Path
+
+from sendback.bootstrap import mail
 
 
 def main() -> None:
     """Serve until SIGTERM; the address comes from the supervisor."""
-    from sendback.bootstrap import mail
+    serve = _submission if sys.argv[1:] == ["submission"] else _listener
+    asyncio.run(serve())
 
-    if sys.argv[1:] == ["submission"]:
-        mail.run_submission()
-    else:
-        mail.run_listener()
+
+async def _listener() -> None:
+    from sendback.smtp.listener import serve_listener
+    from sendback.smtp.server import bind
+
+    parts = mail.build_smtp()
+    settings = parts.settings
+    trusted = settings.smtp_trusted_proxy_ips
+    try:
+        await serve_listener(
+            parts.inbound,
+            bind(*mail.listen_address()),
+            _stop_on_signals(),
+            hostname=settings.server_id,
+            is_full=parts.is_full,
+            max_connections=settings.smtp.max_connections,
+            max_connections_per_ip=settings.smtp.max_connections_per_ip,
+            keep_bytes=settings.bouncemaxbytes,
+            trusted_proxies=trusted if settings.incoming_smtp_accept_proxy_protocol else (),
+            tls_certificate=_path(settings.smtp.tls_certificate),
+            tls_key=_path(settings.smtp.tls_key),
+            on_server=lambda server: parts.counters(server.counters),
+        )
+    finally:
+        parts.close()
+
+
+async def _submission() -> None:
+    raise NotImplementedError
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ def serve_node(
     environment = {**os.environ, "SENDBACK_DATA_DIR": str(settings.data_path)}
     environment.pop("SENDBACK_DATA_DIR_FILE", None)
     environment["SENDBACK_CHILD_WEB_PORT"] = str(web_port)
+    environment["SENDBACK_CHILD_PARTS"] = ",".join(parts)
     if config is not None:
         environment["SENDBACK_CONFIG"] = str(config.absolute())
     _greet(settings, claims)
