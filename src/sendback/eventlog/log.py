@@ -269,12 +269,14 @@ class Transaction:
                 _ENCODE(replace(event, seq=seq)),
             )
 
-    def is_new(self, key: bytes, expires_ms: int) -> bool:
-        """True the first time `key` is seen until it expires; later ones are duplicates."""
-        row = self._db.execute("select expires_ms from dedupe where key = ?", (key,)).fetchone()
+    def is_new(self, key: bytes, expires_ms: int, owner: bytes) -> bool:
+        """True the first time `key` is seen until it expires, and always for the same owner."""
+        row = self._db.execute(
+            "select expires_ms, owner from dedupe where key = ?", (key,)
+        ).fetchone()
         if row is not None and row[0] > self._now_ms:
-            return False
-        self._db.execute("insert or replace into dedupe values (?, ?)", (key, expires_ms))
+            return bool(row[1] == owner)
+        self._db.execute("insert or replace into dedupe values (?,?,?)", (key, expires_ms, owner))
         return True
 
     def is_known(self, key: bytes) -> bool:

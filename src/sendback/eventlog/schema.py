@@ -32,7 +32,9 @@ create table pending (
   reason text not null
 );
 create index pending_next on pending (next_ms);
-create table dedupe (key blob primary key, expires_ms integer not null) without rowid;
+create table dedupe (
+  key blob primary key, expires_ms integer not null, owner blob not null
+) without rowid;
 create index dedupe_expires on dedupe (expires_ms);
 create table consumers (
   name text primary key,
