@@ -5,6 +5,7 @@ is parsed here: whether it is a bounce, and whose, finishing finds out.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -21,16 +22,20 @@ COMPLAINT = "complaint"
 POSTMASTER = "postmaster"
 ABUSE = "abuse"
 UNSUBSCRIBE = "unsubscribe"
+MAX_HEADER_BYTES = 65536
+_SUBJECT = re.compile(rb"^subject:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
+_END_OF_HEADERS = re.compile(rb"\n\r?\n")
+_TOKEN = re.compile(rb"[A-Za-z0-9_-]{20,4096}")
 
 
 class BounceTokens(Protocol):
-    """Tells genuine bounce and unsubscribe addresses from invented ones."""
+    """`sendback.metadata.Metadata`, as far as it is needed here."""
 
     def resolve_bounce(self, token: str) -> object:
-        """Forged when the token is not ours; NotFound or Unavailable when genuine but unread."""
+        """Forged or NotFound when the token is not ours; Unavailable: genuine, but unread."""
 
-    def resolve(self, purpose: Purpose, token: bytes) -> object:
-        """The same for another purpose."""
+    def verify(self, purpose: Purpose, token: bytes) -> None:
+        """Forged or NotFound unless the token is ours."""
 
 
 class Appender(Protocol):
@@ -74,10 +79,7 @@ class Inbound:
         return self._journal.full
 
     def recognise(self, address: str) -> str:
-        """Which kind of mailbox this is; NotFound for an address that is not ours.
-
-        Never asks whether a genuine token's row can be read: an outage must not refuse bounces.
-        """
+        """Which kind of mailbox this is; NotFound for an address that is not ours."""
         catalog = self._catalog()
         mailbox, token = verp.split(address)
         if token:
@@ -98,19 +100,11 @@ class Inbound:
     def _recognise_token(self, token: str) -> str:
         try:
             self._tokens.resolve_bounce(token)
-        except Malformed:
-            pass
-        except (NotFound, Unavailable):
-            return BOUNCE
-        else:
-            return BOUNCE
-        try:
-            self._tokens.resolve(Purpose.MAILTO, token.encode("ascii", "replace"))
-        except Malformed:
+        except (Malformed, NotFound):
             raise NotFound("no such mailbox here") from None
-        except (NotFound, Unavailable):
-            pass
-        return UNSUBSCRIBE
+        except Unavailable:
+            pass  # genuine, its row just can't be read: an outage must not refuse bounces
+        return BOUNCE
 
     def _is_ours(self, domain: str, catalog: Catalog) -> bool:
         if domain in self._server_names:
@@ -134,6 +128,8 @@ class Inbound:
         same message by its content.
         """
         now_ms = int(self._clock() * 1000)
+        raw = raw[: self._max_bytes]
+        recipients = [self._unsubscribing(address, kind, raw) for address, kind in recipients]
         payloads = [
             self._encode(
                 CapturedMail(
@@ -143,13 +139,35 @@ class Inbound:
                     rcpt_to=address,
                     mailbox=kind,
                     peer_ip=peer_ip,
-                    raw=raw[: self._max_bytes],
+                    raw=raw,
                     size=size,
                 )
             )
             for address, kind in recipients
         ]
         await self._append(payloads)
+
+    def _unsubscribing(self, address: str, kind: str, raw: bytes) -> tuple[str, str]:
+        """A mail to the List-Unsubscribe address: its signed token stands in the subject.
+
+        The recipient becomes `mailbox+TOKEN@domain` then, the token's case kept.
+        """
+        if kind not in (BOUNCE, COMPLAINT) or "+" in address:
+            return address, kind
+        subject = _SUBJECT.search(raw, 0, MAX_HEADER_BYTES)
+        end = _END_OF_HEADERS.search(raw, 0, MAX_HEADER_BYTES)
+        if subject is None or (end is not None and end.start() < subject.start()):
+            return address, kind
+        for word in _TOKEN.findall(subject[1])[:8]:
+            try:
+                self._tokens.verify(Purpose.MAILTO, word)
+            except (Malformed, NotFound):
+                continue
+            except Unavailable:
+                pass  # genuine; its row is finishing's business
+            local, _, domain = address.rpartition("@")
+            return f"{local}+{word.decode('ascii')}@{domain}", UNSUBSCRIBE
+        return address, kind
 
     async def _append(self, payloads: list[bytes]) -> None:
         append = self._journal.append_async

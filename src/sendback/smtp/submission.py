@@ -1,0 +1,306 @@
+"""The submission port: a message comes in, one tagged copy a recipient goes on at once.
+
+A proxy, not a queue: the client gets the answer of the server behind us, unchanged, for one
+recipient, for LMTP, and whenever all recipients fared alike. Only when they did not is there
+something that no single reply can say; then it is 250, and what is left becomes ours: put-off
+recipients are kept and tried again, refused ones become a bounce event and a notice.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+import logging
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from sendback.errors import Unavailable
+from sendback.inbound import BOUNCE, Appender
+from sendback.model import CapturedMail, uuid7
+from sendback.relay import Answer, Deferred, Kept, Outgoing, Relay, failure_report
+from sendback.smtp.server import Limits, Server, is_within, tls_context
+from sendback.smtp.session import Envelope, Session
+from sendback.tagging import Prepared, TaggedMessage, Tagging
+
+log = logging.getLogger("sendback.smtp")
+_LOGIN_FIRST = b"530 5.7.0 Authentication required\r\n"
+_DENIED = b"554 5.7.1 Access denied: your address is not in submission.allowed_networks\r\n"
+_SUPPRESSED = Answer(550, "5.7.1 This recipient is suppressed for this list")
+_FAULT = Answer(451, "4.3.0 Temporary fault here, try again later")
+_LOOP = Answer(554, "5.4.6 Too many hops: this message is going in circles")
+MAX_HOPS = 50
+#: Transactions of one message that go on side by side.
+_AT_ONCE = 20
+_RECEIVED = re.compile(rb"^received:", re.IGNORECASE | re.MULTILINE)
+
+
+class Outcome(NamedTuple):
+    """What became of one recipient; the copy is kept only while it may be needed."""
+
+    rcpt: str
+    answer: Answer
+    tagged: TaggedMessage | None
+
+
+class Submission:
+    """The session's handler: who may send, and what the client is told."""
+
+    def __init__(
+        self,
+        tagging: Tagging,
+        relay: Relay,
+        journal: Appender,
+        deferred_directory: Path,
+        *,
+        hostname: str,
+        allowed_networks: Sequence[str] = ("127.0.0.0/8", "::1/128"),
+        users: Mapping[str, str] | None = None,
+        user_mail_classes: Mapping[str, str] | None = None,
+        is_suppressed: Callable[[str, str], bool] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`is_suppressed(email, listid)`: None when `suppress` is off. May block; runs aside."""
+        self._tagging = tagging
+        self._relay = relay
+        self._journal = journal
+        self.deferred = Deferred(deferred_directory, relay, on_failed=self.failed, clock=clock)
+        self._hostname = hostname
+        self._networks = [ipaddress.ip_network(text) for text in allowed_networks]
+        self._users = dict(users or {})
+        self._user_mail_classes = dict(user_mail_classes or {})
+        self._is_suppressed = is_suppressed
+        self._clock = clock
+        # Storing metadata waits for a disk or a database: never on the event loop.
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="tagging")
+
+    # -- who may send -------------------------------------------------------------------------
+
+    def mail(self, session: Session, address: str) -> bytes | None:  # noqa: ARG002
+        """Allowed networks and whoever has logged in; never an open relay."""
+        if session.identity is not None or is_within(session.peer_ip, self._networks):
+            return None
+        session.server.count("relay_denied")
+        return _LOGIN_FIRST if self._users else _DENIED
+
+    def rcpt(self, session: Session, address: str) -> object:  # noqa: ARG002
+        """Anybody: the server behind us knows better."""
+        return None
+
+    async def login(self, user: str, password: str) -> object | None:
+        """The user's name, or None; as slow for unknown names as for known ones."""
+        known = self._users.get(user)
+        is_right = await asyncio.to_thread(_verify, known or secrets.token_hex(), password)
+        return user if known is not None and is_right else None
+
+    # -- the message --------------------------------------------------------------------------
+
+    async def message(self, session: Session, envelope: Envelope) -> bytes:
+        """Tag and relay for each recipient; the answer as the module says."""
+        if _hops(envelope.message) > MAX_HOPS:
+            answers = [_LOOP] * len(envelope.recipients)
+            return _replies(answers) if session.server.is_lmtp else _LOOP.as_reply()
+        user = session.identity if isinstance(session.identity, str) else ""
+        loop = asyncio.get_running_loop()
+        prepared = await loop.run_in_executor(
+            self._threads,
+            lambda: self._tagging.prepare(
+                envelope.message,
+                mail_from=envelope.mail_from,
+                user_class=self._user_mail_classes.get(user),
+            ),
+        )
+        gate = asyncio.Semaphore(_AT_ONCE)
+        outcomes = await asyncio.gather(
+            *(self._one(gate, prepared, rcpt, utf8=envelope.utf8) for rcpt in envelope.recipients)
+        )
+        answers = [outcome.answer for outcome in outcomes]
+        session.server.count("messages")
+        session.server.counters["recipients"] += len(answers)
+        if session.server.is_lmtp:
+            return _replies(answers)
+        if len({answer.code // 100 for answer in answers}) == 1:
+            return answers[0].as_reply()
+        await self._settle(outcomes, envelope)
+        session.server.count("mixed_answers")
+        taken = sum(answer.is_accepted for answer in answers)
+        return Answer(
+            250, f"2.0.0 Ok: {taken} of {len(answers)} recipients passed on, the rest kept or noted"
+        ).as_reply()
+
+    async def _one(
+        self, gate: asyncio.Semaphore, prepared: Prepared, rcpt: str, *, utf8: bool
+    ) -> Outcome:
+        async with gate:
+            try:
+                tagged = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, self._tag, prepared, rcpt
+                )
+                if tagged is None:
+                    return Outcome(rcpt, _SUPPRESSED, None)
+                answer = await self._relay.send(
+                    Outgoing(tagged.mail_from, rcpt, tagged.message, utf8)
+                )
+            except Exception:  # one recipient's fault must not decide over the others
+                log.exception("submission.fault")
+                return Outcome(rcpt, _FAULT, None)
+        return Outcome(rcpt, answer, None if answer.is_accepted else tagged)
+
+    def _tag(self, prepared: Prepared, rcpt: str) -> TaggedMessage | None:
+        if self._is_suppressed is not None and self._is_suppressed(rcpt, prepared.listid):
+            return None
+        return prepared.for_recipient(rcpt)
+
+    # -- mixed answers ------------------------------------------------------------------------
+
+    async def _settle(self, outcomes: Sequence[Outcome], envelope: Envelope) -> None:
+        """Everything that the 250 promises is on disk when this returns; Unavailable otherwise."""
+        now = self._clock()
+        keep: list[Kept] = []
+        for rcpt, answer, tagged in outcomes:
+            if answer.is_accepted:
+                continue
+            kept = Kept(
+                mail_from=tagged.mail_from if tagged else envelope.mail_from,
+                rcpt=rcpt,
+                message=tagged.message if tagged else envelope.message,
+                utf8=envelope.utf8,
+                client_mail_from=envelope.mail_from,
+                kept_at=now,
+            )
+            if answer.is_deferred:
+                keep.append(kept)
+                continue
+            try:
+                keep += await self._record_failure(kept, answer)
+            except Unavailable:
+                # It can't be recorded now: then it is tried, and refused, once more later.
+                keep.append(kept)
+        await asyncio.to_thread(self.deferred.put, keep)
+        self.deferred.wake()
+
+    async def failed(self, kept: Kept, answer: Answer) -> None:
+        """A kept recipient failed for good: event and notice; Unavailable when not recorded."""
+        notices = await self._record_failure(kept, answer)
+        if notices:
+            await asyncio.to_thread(self.deferred.put, notices)
+            self.deferred.wake()
+
+    async def _record_failure(self, kept: Kept, answer: Answer) -> list[Kept]:
+        """bounce_all by way of the journal; gives the notice that is to be kept, if any."""
+        if kept.is_notice:
+            log.warning("notice.failed", extra={"code": answer.code})
+            return []
+        now = self._clock()
+
+        def report(to: str) -> bytes:
+            return failure_report(
+                reporting_mta=self._hostname,
+                to=to,
+                rcpt=kept.rcpt,
+                answer=answer,
+                message=kept.message,
+                now=now,
+                report_id=secrets.token_hex(12),
+            )
+
+        if kept.mail_from != kept.client_mail_from:  # a signed address of ours
+            raw = report(kept.mail_from)
+            mail = CapturedMail(
+                record_id=uuid7(int(now * 1000)),
+                time_ms=int(now * 1000),
+                mail_from="",
+                rcpt_to=kept.mail_from,
+                mailbox=BOUNCE,
+                peer_ip="",
+                raw=raw,
+                size=len(raw),
+            )
+            await self._journal.append_async(msgspec.msgpack.encode(mail))
+        if not kept.client_mail_from:
+            return []
+        return [
+            Kept(
+                mail_from="",
+                rcpt=kept.client_mail_from,
+                message=report(kept.client_mail_from),
+                utf8=not kept.rcpt.isascii(),
+                client_mail_from="",
+                kept_at=now,
+                is_notice=True,
+            )
+        ]
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _replies(answers: Sequence[Answer]) -> bytes:
+    return b"".join(answer.as_reply() for answer in answers)
+
+
+def _hops(message: bytes) -> int:
+    head = message[:65536]
+    end = re.search(rb"\r?\n\r?\n", head)
+    return len(_RECEIVED.findall(head, 0, end.start() if end else len(head)))
+
+
+def _verify(known: str, password: str) -> bool:
+    """True for the right password; `known` is it, or its argon2 hash."""
+    if known.startswith("$argon2"):
+        import argon2
+
+        try:
+            return argon2.PasswordHasher().verify(known, password)
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return False
+    return hmac.compare_digest(known.encode(), password.encode())
+
+
+async def serve_submission(
+    submission: Submission,
+    sock: socket.socket,
+    stop: asyncio.Event,
+    *,
+    hostname: str,
+    protocol: str = "smtp",
+    has_login: bool = False,
+    max_message_bytes: int = 52_428_800,
+    tls_certificate: Path | None = None,
+    tls_key: Path | None = None,
+    on_server: Callable[[Server], None] = lambda _server: None,
+) -> None:
+    """Answer on a bound socket until `stop` is set, then drain. Also tries kept recipients.
+
+    `on_server` gets the `Server`, whose `counters` are the figures for /metrics.
+    """
+    server = Server(
+        submission,
+        hostname=hostname,
+        limits=Limits(
+            max_size=max_message_bytes,
+            keep_bytes=2 * max_message_bytes,
+            max_connections_per_ip=500,
+            max_connections=500,
+            idle_seconds=300.0,
+            session_seconds=86400.0,
+        ),
+        tls=tls_context(tls_certificate, tls_key) if tls_certificate else None,
+        has_login=has_login,
+        is_lmtp=protocol == "lmtp",
+    )
+    on_server(server)
+    retrying = asyncio.get_running_loop().create_task(submission.deferred.run(stop))
+    try:
+        await server.serve(sock, stop)
+        await retrying
+    finally:
+        retrying.cancel()
+        submission.close()

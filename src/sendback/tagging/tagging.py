@@ -1,0 +1,264 @@
+"""The use case: plan a message once, then issue tokens and render for each recipient.
+
+Mail always goes out. Whatever fails - a header that makes no sense, a store that is down, a fault
+of ours - costs tracking at most: the message leaves as it came, with a reason and a count.
+"""
+
+import collections
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sendback import links, verp
+from sendback.errors import Malformed
+from sendback.metadata import Issued
+from sendback.model import Catalog, LinkFacts, LinkKind, MessageFacts, Storage
+from sendback.rewriting import Link, Options, Plan, plan
+from sendback.secret_constants import Purpose
+from sendback.tagging.choices import Choices, Head, choose, read_head
+from sendback.tagging.top_block import top_block
+
+log = logging.getLogger("sendback.tagging")
+_NOTHING = Options(track_clicks=False, track_opens=False)
+_FAULT = Plan(skipped="fault", header_end_found=False)
+
+
+class Issuer(Protocol):
+    """`sendback.metadata.Metadata`, as far as it is needed here."""
+
+    def issue(self, storage: Storage, message: MessageFacts, links: Sequence[LinkFacts]) -> Issued:
+        """Tokens, durable; a token "" for a link that can't be held. Malformed, Unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedLink:
+    """One URL that was replaced."""
+
+    url: str
+    tracked: str
+    link_id: str | None
+    universal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedMessage:
+    """One message for one recipient, ready to be sent."""
+
+    message: bytes
+    mail_from: str
+    """The envelope sender without angle brackets; "" for the null one."""
+    links: tuple[TaggedLink, ...] = ()
+    """In document order over all parts, unsubscribe links included."""
+    skipped: str | None = None
+    """Why the body is unchanged; one of rewriting's reasons."""
+    facts: MessageFacts | None = None
+    """None when nothing was issued for it: untracked."""
+    storage: Storage | None = None
+    """Where its metadata went."""
+    untracked_links: int = 0
+    """Links that no storage could hold: they lead straight to their destination."""
+
+
+class Tagging:
+    """Tags messages by catalog and metadata; safe for any number of threads."""
+
+    def __init__(
+        self,
+        metadata: Issuer,
+        catalog: Callable[[], Catalog],
+        *,
+        default_storage: Storage = Storage.LOCAL,
+        validate_bounce_address: bool = True,
+        clock: Callable[[], float] = time.time,
+        warn: Callable[[str], None] = log.warning,
+    ) -> None:
+        """`warn` takes whole lines about headers that could not be obeyed."""
+        self._metadata = metadata
+        self._catalog = catalog
+        self._default_storage = default_storage
+        self._validate_bounce_address = validate_bounce_address
+        self._clock = clock
+        self._warn = warn
+        self._counts: collections.Counter[str] = collections.Counter()
+
+    def prepare(
+        self,
+        message: bytes,
+        *,
+        mail_from: str | None = None,
+        mail_class: str | None = None,
+        user_class: str | None = None,
+        explain: bool = False,
+    ) -> "Prepared":
+        """The message, parsed once. Malformed only for a `mail_class` that does not exist.
+
+        `mail_from`: "" is the null sender (then nothing is tracked), None: not known.
+        `user_class`: the class of the SMTP user, below the message's own header.
+        """
+        try:
+            head = read_head(message)
+            choices = choose(
+                head,
+                self._catalog(),
+                mail_class=mail_class,
+                user_class=user_class,
+                default_storage=self._default_storage,
+                validate_bounce_address=self._validate_bounce_address,
+                now=self._clock(),
+                explain=explain,
+            )
+            for warning in choices.warnings:
+                self._counts["warnings"] += 1
+                self._warn(warning)
+            is_tracked = mail_from != "" and not head.is_report
+            made = plan(message, choices.options if is_tracked else _NOTHING)
+        except Exception as error:
+            if mail_class is not None and isinstance(error, Malformed):
+                raise
+            # Fail open: whatever else went wrong must not stop mail.
+            self._fault("prepare")
+            head, made, choices, is_tracked = Head({}, frozenset()), _FAULT, None, False
+        return Prepared(message, mail_from, head, made, choices, is_tracked, self._for_recipient)
+
+    def tag(
+        self,
+        message: bytes,
+        rcpt: str,
+        *,
+        mail_from: str | None = None,
+        mail_class: str | None = None,
+    ) -> TaggedMessage:
+        """One message for one recipient; errors as `prepare`."""
+        prepared = self.prepare(message, mail_from=mail_from, mail_class=mail_class)
+        return prepared.for_recipient(rcpt)
+
+    def counters(self) -> dict[str, int]:
+        """Totals since the start: tagged, links, untracked_links, skipped_REASON, faults."""
+        return dict(self._counts)
+
+    # -- one recipient ------------------------------------------------------------------------
+
+    def _for_recipient(self, prepared: "Prepared", rcpt: str) -> TaggedMessage:
+        sender = prepared.mail_from
+        choices = prepared.choices
+        if choices is None:
+            tagged = TaggedMessage(prepared.message, sender or "", skipped="fault")
+        elif not prepared.is_tracked:
+            # Null senders too: what answers nobody must cause no answers (RFC 5321 section 4.5.5).
+            skipped = prepared.plan.skipped or "report"
+            tagged = TaggedMessage(prepared.plan.render([]), sender or "", skipped=skipped)
+        else:
+            try:
+                tagged = self._tagged(prepared, choices, rcpt)
+            except Exception:  # noqa: BLE001  fail open: tracking is lost, the message is not
+                self._fault("for_recipient")
+                if sender is None:
+                    sender = choices.mailbox.address if choices.mailbox else ""
+                tagged = TaggedMessage(prepared.message, sender, skipped="fault")
+        self._count(tagged)
+        return tagged
+
+    def _tagged(self, prepared: "Prepared", choices: Choices, rcpt: str) -> TaggedMessage:
+        made, base = prepared.plan, choices.url_domain.link_base
+        facts = MessageFacts(
+            email=choices.obscured_email or rcpt,
+            listid=choices.listid,
+            sendid=choices.sendid,
+            click_tracking_id=choices.click_tracking_id,
+            mail_class=choices.mail_class.name,
+            url_domain=choices.url_domain.domain,
+            instance_id=choices.instance_id,
+            tagged_at=int(self._clock()),
+            privacy=choices.mail_class.privacy,
+        )
+        wanted = [_link_facts(link, choices) for link in made.links]
+        if made.wants_honeypot:
+            wanted.append(LinkFacts(url="", kind=LinkKind.HONEYPOT))
+        issued = self._metadata.issue(choices.storage, facts, wanted)
+        urls = [
+            _fitting(links.build(base, purpose, token)) if token else ""
+            for purpose, token in issued.link_tokens
+        ]
+        honeypot = urls.pop() if made.wants_honeypot else None
+        pixel = links.build(base, Purpose.OPEN, issued.open_token) if made.wants_pixel else None
+        block = top_block(choices, prepared.head, issued, made.eol)
+        mailbox = choices.mailbox
+        return TaggedMessage(
+            message=made.render(
+                [url or link.url for url, link in zip(urls, made.links, strict=True)],
+                pixel_url=pixel,
+                honeypot_url=honeypot or None,
+                top_block=block,
+            ),
+            mail_from=(
+                verp.build(mailbox.address, issued.bounce_token)
+                if mailbox
+                else prepared.mail_from or ""
+            ),
+            links=tuple(
+                TaggedLink(link.url, url, link.link_id, link.universal)
+                for link, url in zip(made.links, urls, strict=True)
+                if url
+            ),
+            skipped=made.skipped,
+            facts=facts,
+            storage=issued.storage,
+            untracked_links=urls.count(""),
+        )
+
+    def _count(self, tagged: TaggedMessage) -> None:
+        counts = self._counts
+        counts["tagged"] += 1
+        counts["links"] += len(tagged.links)
+        counts["untracked_links"] += tagged.untracked_links
+        if tagged.skipped:
+            counts[f"skipped_{tagged.skipped}"] += 1
+
+    def _fault(self, where: str) -> None:
+        self._counts["faults"] += 1
+        log.error("tagging.fault", exc_info=True, extra={"where": where})  # noqa: LOG014  in a handler
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One parsed message; `for_recipient` as often as it has recipients."""
+
+    message: bytes
+    mail_from: str | None
+    head: Head
+    plan: Plan
+    choices: Choices | None
+    """None when the message could not even be looked at."""
+    is_tracked: bool
+    _tag: Callable[["Prepared", str], TaggedMessage]
+
+    @property
+    def listid(self) -> str:
+        """What a suppression is about."""
+        return self.choices.listid if self.choices else ""
+
+    def for_recipient(self, rcpt: str) -> TaggedMessage:
+        """The copy for one recipient. Never raises: after a fault the message is as it came."""
+        return self._tag(self, rcpt)
+
+
+def _link_facts(link: Link, choices: Choices) -> LinkFacts:
+    kind = LinkKind.CLICK
+    if link.kind == "unsub":
+        is_confirmed = choices.mail_class.unsubscribe_mode == "confirm"
+        kind = LinkKind.UNSUB_BODY_CONFIRM if is_confirmed else LinkKind.UNSUB_BODY_REDIRECT
+    return LinkFacts(
+        url=link.url,
+        kind=kind,
+        link_id=link.link_id or "",
+        pos=link.pos,
+        universal=link.universal,
+        html_or_text=link.html_or_text,
+    )
+
+
+def _fitting(url: str) -> str:
+    """The URL, or "" when our own web server would refuse it as too long."""
+    return url if len(url) <= links.MAX_URL else ""
