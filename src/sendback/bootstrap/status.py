@@ -83,8 +83,8 @@ def read_statuses(control: Path) -> list[dict[str, Any]]:
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
-        return True
+        return True  # somebody else's, so it lives
     return True

@@ -229,9 +229,10 @@ def _checked(settings: Settings, origins: Mapping[str, str]) -> Settings:
         raise wrong(
             "incoming_smtp_accept_proxy_protocol", "needs smtp_trusted_proxy_ips: who may send it"
         )
-    for listener in (settings.smtp, settings.submission):
+    for section, listener in (("smtp", settings.smtp), ("submission", settings.submission)):
         if bool(listener.tls_certificate) != bool(listener.tls_key):
-            raise wrong("tls_certificate", "give tls_certificate and tls_key together")
+            given = "tls_key" if listener.tls_key else "tls_certificate"
+            raise wrong(f"{section}.{given}", "give tls_certificate and tls_key together")
     host, _ = parse_listen(settings.submission.listen)
     open_to = settings.submission.allowed_networks or settings.submission.users
     if not _is_loopback(host) and not open_to:

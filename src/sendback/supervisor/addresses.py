@@ -22,10 +22,7 @@ class Claim:
         family, address = _resolve(host, port)
         if port:
             _probe(part, listen, family, address)
-        self._holder = socket.socket(family, socket.SOCK_STREAM)
-        self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self._holder.bind(address)
+        self._holder = _hold(family, address)
         self.host = host
         self.port: int = self._holder.getsockname()[1]
 
@@ -53,6 +50,18 @@ def _resolve(host: str, port: int) -> tuple[int, tuple[str, int]]:
         raise Unavailable(f"{host}: no such address: {error.strerror or error}") from None
     family, _, _, _, address = found[0]
     return family, (str(address[0]), int(address[1]))
+
+
+def _hold(family: int, address: tuple[str, int]) -> socket.socket:
+    """A bound socket. Without SO_REUSEADDR nobody else's probe can slip in beside it."""
+    holder = socket.socket(family, socket.SOCK_STREAM)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        holder.bind(address)
+    except OSError:  # connections of an earlier server linger; the probe has shown it is gone
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(address)
+    return holder
 
 
 def _probe(part: str, listen: str, family: int, address: tuple[str, int]) -> None:
