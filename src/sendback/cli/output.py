@@ -63,6 +63,8 @@ def _text(value: Any) -> str:
     text = value if isinstance(value, str) else None
     if text is None:
         text = (
-            msgspec.json.encode(value).decode() if isinstance(value, (list, tuple, dict)) else str(value)
+            msgspec.json.encode(value).decode()
+            if isinstance(value, (list, tuple, dict))
+            else str(value)
         )
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
