@@ -1,0 +1,162 @@
+"""One observation and the rules in, one verdict out: human, proxy, prefetch or scanner.
+
+Signals are certain or probable. A certain one decides alone, in the order they stand here. The
+probable ones have a weight and decide together: one strong or two weak are enough, so that
+no rule waits for a second that never comes (facts/peers.md R1). A verdict is a label with its
+reasons, and never a drop.
+
+Times are measured from tagging, which is before the message left: soon alone proves nothing, for
+somebody testing his own mail is soon as well; it counts with a second sign.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from sendback.agents.rules import AgentClass, Certainty, NetworkRule, Rules, Scope
+from sendback.model import Hint, VisitKind
+
+_DECIDES = 0.6
+_WEIGHT_NETWORK = 0.4
+_WEIGHT_SOON = 0.4
+_WEIGHT_TWO_LINKS = 0.3
+_WEIGHT_BURST = 0.6
+_WEIGHT_AGENT = 0.6
+_TWO_LINKS_S = 2.0
+_EVERY_LINK_AT_LEAST = 3
+"""A message of one or two links is followed whole by people too."""
+
+Reasons = tuple[str, ...]
+
+
+class OtherVisit(msgspec.Struct, frozen=True):
+    """Another visit of the same message, before or after the one that is judged."""
+
+    time_ms: int
+    kind: int
+    pos: int = 0
+    ip: str = ""
+    honeypot: bool = False
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one visit when it is judged."""
+
+    kind: int
+    """A `VisitKind`."""
+    ip: str = ""
+    user_agent: str = ""
+    hints: int = 0
+    """`Hint` flags."""
+    time_ms: int = 0
+    tagged_at: int = 0
+    """Seconds since the epoch; 0 when unknown."""
+    pos: int = 0
+    honeypot: bool = False
+    """The link was one that no person can see."""
+    others: Sequence[OtherVisit] = ()
+    """Visits of the same message within the windows of the rules; others are ignored."""
+    links_in_message: int | None = None
+    complete_until_ms: int = 0
+    """Until when `others` is complete; a verdict that later visits may change is not final."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """A label, and why. `certainty` of a human is "probable": nothing spoke against it."""
+
+    agent_class: AgentClass
+    reasons: Reasons = ()
+    certainty: Certainty = "probable"
+    final: bool = True
+    is_privacy_open: bool = False
+
+    @property
+    def is_bot(self) -> bool:
+        """True when no person made this visit; a proxy fetches for one, so it is none."""
+        return self.agent_class in ("prefetch", "scanner")
+
+
+def classify(observation: Observation, rules: Rules) -> Verdict:
+    """The verdict on one visit; pure, a few microseconds for agents and addresses seen before."""
+    seen = observation
+    scope: Scope = "open" if seen.kind == VisitKind.OPEN else "click"
+    if seen.hints & (Hint.ONE_CLICK | Hint.MAILTO):
+        # RFC 8058: mailbox providers' servers send it, and only when a person asked them to
+        reason = "one_click" if seen.hints & Hint.ONE_CLICK else "mailto"
+        return Verdict("human", (reason,), "certain")
+    if seen.hints & Hint.PREFETCH:
+        return Verdict("prefetch", ("prefetch_header",), "certain")
+    if seen.honeypot:
+        return Verdict("scanner", ("honeypot",), "certain")
+    network = rules.network(seen.ip, scope)
+    if network is not None and network.agent_class == "human" and network.certainty == "certain":
+        return Verdict("human", (f"network:{network.name}",), "certain")
+    agent = rules.agent(seen.user_agent, scope)
+    if agent is not None and agent.agent_class != "human" and agent.certainty == "certain":
+        reason = f"user_agent:{agent.name}"
+        is_privacy = agent.privacy and scope == "open"
+        return Verdict(agent.agent_class, (reason,), "certain", is_privacy_open=is_privacy)
+    if network is not None and network.certainty == "certain":
+        return Verdict(network.agent_class, (f"network:{network.name}",), "certain")
+    if any(other.honeypot and other.ip == seen.ip for other in seen.others):
+        return Verdict("scanner", ("honeypot",), "certain")
+
+    reasons: Reasons = ()
+    weight = 0.0
+    if agent is not None and agent.agent_class != "human":
+        reasons, weight = (f"user_agent:{agent.name}",), _WEIGHT_AGENT
+    if seen.hints & Hint.CONFIRMED:
+        weight = 0.0  # a button was pressed, which no scanner is known to do
+    else:
+        more, added = _behaviour(seen, network, rules)
+        reasons, weight = reasons + more, weight + added
+    is_scanner = weight >= _DECIDES - 1e-9
+    return Verdict(
+        "scanner" if is_scanner else "human",
+        reasons,
+        "probable",
+        # what has come may still be joined by more, and more can only make a scanner of a human
+        final=is_scanner or scope == "open" or _is_complete(seen, rules),
+    )
+
+
+def _behaviour(
+    seen: Observation, network: NetworkRule | None, rules: Rules
+) -> tuple[Reasons, float]:
+    reasons: list[str] = []
+    weight = 0.0
+    if network is not None:
+        reasons.append(f"network:{network.name}")
+        weight += _WEIGHT_NETWORK
+    if seen.tagged_at and seen.time_ms < (seen.tagged_at + rules.soon_s) * 1000:
+        reasons.append("soon")
+        weight += _WEIGHT_SOON
+    if seen.kind != VisitKind.OPEN:
+        burst = _links_within(seen, rules.burst_s)
+        if burst >= rules.burst_links:
+            reasons.append("burst")
+            weight += _WEIGHT_BURST
+        elif _links_within(seen, _TWO_LINKS_S) > 1:
+            reasons.append("two_links")
+            weight += _WEIGHT_TWO_LINKS
+        total = seen.links_in_message or 0
+        followed = _links_within(seen, rules.every_link_s) if total else 0
+        if total >= _EVERY_LINK_AT_LEAST and followed >= total:
+            reasons.append("every_link")
+            weight += _WEIGHT_BURST
+    return tuple(reasons), weight
+
+
+def _links_within(seen: Observation, seconds: float) -> int:
+    """Different links of the message followed so close to this visit, itself included."""
+    reach = seconds * 1000
+    found = {(seen.kind, seen.pos)}
+    for other in seen.others:
+        if other.kind != VisitKind.OPEN and abs(other.time_ms - seen.time_ms) <= reach:
+            found.add((other.kind, other.pos))
+    return len(found)
+
+
+def _is_complete(seen: Observation, rules: Rules) -> bool:
+    window_s = max(rules.burst_s, rules.every_link_s if seen.links_in_message else 0.0)
+    return seen.complete_until_ms >= seen.time_ms + window_s * 1000
