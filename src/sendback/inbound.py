@@ -129,7 +129,7 @@ class Inbound:
         """
         now_ms = int(self._clock() * 1000)
         raw = raw[: self._max_bytes]
-        recipients = [self._unsubscribing(address, kind, raw) for address, kind in recipients]
+        recipients = [(address, self._kind(address, kind, raw)) for address, kind in recipients]
         payloads = [
             self._encode(
                 CapturedMail(
@@ -147,17 +147,17 @@ class Inbound:
         ]
         await self._append(payloads)
 
-    def _unsubscribing(self, address: str, kind: str, raw: bytes) -> tuple[str, str]:
-        """A mail to the List-Unsubscribe address: its signed token stands in the subject.
+    def _kind(self, address: str, kind: str, raw: bytes) -> str:
+        """The kind, or "unsubscribe" when the subject holds a signed token of List-Unsubscribe.
 
-        The recipient becomes `mailbox+TOKEN@domain` then, the token's case kept.
+        It stands there, not in the address, because its case matters.
         """
         if kind not in (BOUNCE, COMPLAINT) or "+" in address:
-            return address, kind
+            return kind
         subject = _SUBJECT.search(raw, 0, MAX_HEADER_BYTES)
         end = _END_OF_HEADERS.search(raw, 0, MAX_HEADER_BYTES)
         if subject is None or (end is not None and end.start() < subject.start()):
-            return address, kind
+            return kind
         for word in _TOKEN.findall(subject[1])[:8]:
             try:
                 self._tokens.verify(Purpose.MAILTO, word)
@@ -165,9 +165,8 @@ class Inbound:
                 continue
             except Unavailable:
                 pass  # genuine; its row is finishing's business
-            local, _, domain = address.rpartition("@")
-            return f"{local}+{word.decode('ascii')}@{domain}", UNSUBSCRIBE
-        return address, kind
+            return UNSUBSCRIBE
+        return kind
 
     async def _append(self, payloads: list[bytes]) -> None:
         append = self._journal.append_async
