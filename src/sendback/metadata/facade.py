@@ -6,8 +6,9 @@ inflated or looked up, and `link` is written as one straight line because every 
 """
 
 import collections
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,6 +30,7 @@ from sendback.secret_constants import Keyring, Purpose
 from sendback.tokens import Opened, UnknownKey, Version
 
 if TYPE_CHECKING:
+    from sendback.metadata.external import ExternalStore
     from sendback.metadata.local import LocalStore
 
 _MESSAGE_PURPOSES = (Purpose.OPEN, Purpose.MAILTO, Purpose.REPORT, Purpose.FEEDBACK)
@@ -49,7 +51,7 @@ class Metadata:
         keyring: Keyring,
         *,
         local: "LocalStore | None" = None,
-        external: Backend | None = None,
+        external: "ExternalStore | None" = None,
         compress: bool = True,
         clock: Callable[[], float] = time.time,
         log: Callable[[str], None] = lambda _: None,
@@ -200,6 +202,21 @@ class Metadata:
         else:
             self._stored(purpose, binary)
 
+    def prefetch(self, visits: Iterable[tuple[Purpose, bytes]]) -> None:
+        """Read what many tokens stand for in one question, so that `resolve` need not ask.
+
+        Only external storage asks anybody; never raises: `resolve` says what is wrong.
+        """
+        if self.external is None:
+            return
+        opened = []
+        for purpose, token in visits:
+            with contextlib.suppress(Malformed):
+                binary = tokens.decode(token)
+                if binary[0] == Version.EXTERNAL:
+                    opened.append(self._open(purpose, binary))
+        self.external.prefetch(opened)
+
     def resolve_bounce(self, token: str | bytes) -> BounceRef:
         """What a genuine bounce address says, in any case of letters.
 
@@ -277,11 +294,13 @@ class Metadata:
 
         What sealed links and keyed hashes in sent mail say can't be called back.
         """
-        return sum(backend.erase(email) for backend in (self.local, self.external) if backend)
+        backends: tuple[Backend | None, ...] = (self.local, self.external)
+        return sum(backend.erase(email) for backend in backends if backend is not None)
 
     def counters(self) -> dict[str, int]:
         """Fallbacks, untracked links and refusals since the start."""
-        return dict(self._counts)
+        external = self.external.counters() if self.external is not None else {}
+        return {**self._counts, **{f"external_{k}": v for k, v in external.items()}}
 
     def close(self) -> None:
         """Close every store."""
