@@ -14,7 +14,6 @@ import queue
 import threading
 import time
 import urllib.parse
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
@@ -39,6 +38,7 @@ CLICK_DEADLINE = 1.0
 HEDGE_AFTER = 0.075
 #: A link row written by this process is not written again for so long.
 _WRITTEN_SECONDS = 600.0
+_REMEMBERED = 100_000
 _UUID = 16
 _NUMBER = 8
 
@@ -145,6 +145,7 @@ class ExternalStore:
         self._click_deadline = click_deadline
         self._messages: RowCache[MessageFacts] = RowCache(cached_rows)
         self._links: RowCache[LinkRow] = RowCache(cached_rows)
+        self._numbers: dict[tuple[LinkFacts, str, str, str, Key], bytes] = {}
         self._written: dict[bytes, float] = {}
         self._writes: Batcher[Sequence[_Written], frozenset[bytes]] = Batcher(
             self._write, parallel=connections
@@ -163,19 +164,25 @@ class ExternalStore:
         check_text(message, links)
         key = keyring.signing
         day = self._today()
-        message_id = uuid.UUID(bytes=os.urandom(_UUID), version=4).bytes
+        message_id = _as_uuid4(os.urandom(_UUID))
         rows = [_Written(message_id, day, _message_row(message))]
+        sendid = message.sendid if self._link_rows in ("sendid", "both") else ""
+        listid = message.listid if self._link_rows in ("listid", "both") else ""
         numbers = []
         now = time.monotonic()
         for link in (*links, HEADER_LINK):
-            row = self._link_row(link, message, day)
-            number = _number(key, row)
-            numbers.append(number)
-            if self._written.get(number, 0.0) < now:
+            content = (link, sendid, listid, day, key)
+            number = self._numbers.get(content)
+            if number is None or self._written.get(number, 0.0) < now:
+                row = _link_row(link, sendid, listid, day)
+                number = _number(key, row)
+                if len(self._numbers) > _REMEMBERED:
+                    self._numbers.clear()
+                    self._written.clear()
+                self._numbers[content] = number
                 rows.append(_Written(_row_id(key, number), day, row))
+            numbers.append(number)
         collided = self._writes.submit(rows, now + self._send_deadline)
-        if len(self._written) > 100_000:
-            self._written.clear()
         tokens = []
         for link, number in zip((*links, HEADER_LINK), numbers, strict=True):
             if collided and _row_id(key, number) in collided:
@@ -187,20 +194,6 @@ class ExternalStore:
         if not header:
             raise Unavailable("the row of the header link holds something else")
         return tokens, header
-
-    def _link_row(self, link: LinkFacts, message: MessageFacts, day: str) -> LinkRow:
-        return LinkRow(
-            t="link",
-            day=day,
-            url=link.url,
-            kind=int(link.kind),
-            link_id=link.link_id,
-            pos=link.pos,
-            universal=link.universal,
-            html_or_text=link.html_or_text,
-            sendid=message.sendid if self._link_rows in ("sendid", "both") else "",
-            listid=message.listid if self._link_rows in ("listid", "both") else "",
-        )
 
     def _write(
         self, jobs: Sequence[Sequence[_Written]], deadline: float | None
@@ -416,6 +409,21 @@ def _message_facts(row: MessageRow) -> MessageFacts:
     return MessageFacts(**values)
 
 
+def _link_row(link: LinkFacts, sendid: str, listid: str, day: str) -> LinkRow:
+    return LinkRow(
+        t="link",
+        day=day,
+        url=link.url,
+        kind=int(link.kind),
+        link_id=link.link_id,
+        pos=link.pos,
+        universal=link.universal,
+        html_or_text=link.html_or_text,
+        sendid=sendid,
+        listid=listid,
+    )
+
+
 def _link_facts(row: LinkRow) -> LinkFacts:
     return LinkFacts(
         url=row.url,
@@ -442,7 +450,18 @@ def _number(key: Key, row: LinkRow) -> bytes:
 def _row_id(key: Key, number: bytes) -> bytes:
     """The uuid under which a link's row stands: looks random (version 4), follows the number."""
     digest = hmac.digest(key.subkey(Purpose.CLICK, b"link row"), number, "sha256")
-    return uuid.UUID(bytes=digest[:_UUID], version=4).bytes
+    return _as_uuid4(digest[:_UUID])
+
+
+def _as_uuid4(octets: bytes) -> bytes:
+    """With version and variant of a random uuid (RFC 9562 section 5.4)."""
+    return b"%b%c%c%c%b" % (
+        octets[:6],
+        octets[6] & 0x0F | 0x40,
+        octets[7],
+        octets[8] & 0x3F | 0x80,
+        octets[9:],
+    )
 
 
 class _VersionOnly(msgspec.Struct):
