@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.postgres import postgres_dsn, postgres_server  # noqa: F401 - fixtures for every test
+
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 
 
