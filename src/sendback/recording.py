@@ -37,6 +37,9 @@ class MetadataReader(Protocol):
     def resolve(self, purpose: Purpose, token: bytes) -> TrackingData:
         """All that the token stands for; the same errors."""
 
+    def verify(self, purpose: Purpose, token: bytes) -> None:
+        """Forged unless the token is genuine; asks no database."""
+
 
 class JournalWriter(Protocol):
     """What recording needs of `sendback.journal.Journal`."""
@@ -92,10 +95,7 @@ class Recording:
 
         Whether the facts can be had now is not asked: finishing will find them.
         """
-        try:
-            self._metadata.link(Purpose.OPEN, token)
-        except Unavailable:
-            pass  # the token's MAC was good, and a pixel needs nothing else
+        self._metadata.verify(Purpose.OPEN, token)
         if visitor is not None:
             self._keep(VisitKind.OPEN, token, visitor)
 

@@ -68,6 +68,12 @@ class FakeMetadata:
             raise NotFound("no such row")
         return facts
 
+    def verify(self, purpose: Purpose, token: bytes) -> None:
+        if self.fault:
+            raise self.fault
+        if (purpose, token) not in self.known:
+            raise Forged("the MAC does not verify")
+
     def resolve(self, purpose: Purpose, token: bytes) -> TrackingData:
         link = self.link(purpose, token)
         if self.message_down:
