@@ -1,16 +1,15 @@
-"""What the two SMTP processes are built from."""
+"""What the process of the smtp port is built from."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sendback.bootstrap.core import Core
-from sendback.bootstrap.processes import child_settings
+from sendback.bootstrap.processes import child_settings, journal_of
 from sendback.bootstrap.status import StatusWriter
 from sendback.config import Settings
 from sendback.config.load import parse_listen
@@ -31,7 +30,7 @@ class SmtpParts:
     settings: Settings
     inbound: Inbound
     is_full: Callable[[], bool]
-    counters: Callable[[dict[str, int]], None]
+    counters: Callable[[Mapping[str, int]], None]
     """Hand over the server's live counters, for the status file."""
     close: Callable[[], None]
 
@@ -39,13 +38,10 @@ class SmtpParts:
 def build_smtp() -> SmtpParts:
     """The parts of a process that takes in bounces and complaints."""
     from sendback.inbound import Inbound
-    from sendback.journal import Journal
 
     settings = child_settings("smtp")
     core = Core(settings)
-    journal = Journal(
-        core.path / "journal", "smtp", log=logging.getLogger("sendback.journal").error
-    )
+    journal = journal_of(core, "smtp")
     inbound = Inbound(
         core.metadata(writes=False),
         journal,
@@ -53,8 +49,7 @@ def build_smtp() -> SmtpParts:
         server_names=(settings.server_id,),
         max_bytes=settings.bouncemaxbytes,
     )
-    live: dict[str, int] = {}
-    handed = [live]
+    handed: list[Mapping[str, int]] = [{}]
 
     def sample() -> dict[str, Any]:
         counters = {**handed[-1], **{f"journal_{k}": v for k, v in journal.counters().items()}}

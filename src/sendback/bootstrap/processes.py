@@ -19,6 +19,7 @@ from sendback.model import Catalog, VisitKind
 
 if TYPE_CHECKING:
     from sendback.eventlog import EventLog
+    from sendback.journal import Journal
     from sendback.recording import Recording
 
 log = logging.getLogger("sendback.bootstrap")
@@ -50,6 +51,13 @@ def prepare_node(settings: Settings, *, web_port: int) -> None:
     core.database.close()
 
 
+def journal_of(core: Core, name: str) -> Journal:
+    """The journal of this process; made after any fork."""
+    from sendback.journal import Journal
+
+    return Journal(core.path / "journal", name, log=logging.getLogger("sendback.journal").error)
+
+
 @dataclass
 class WebParts:
     """What `sendback.web.serving` builds its application from."""
@@ -66,12 +74,12 @@ class WebParts:
 
 def build_web() -> WebParts:
     """The parts of a web worker process."""
-    from sendback.journal import Journal, Level
+    from sendback.journal import Level
     from sendback.recording import Recording
 
     settings = child_settings("web")
     core = Core(settings)
-    journal = Journal(core.path / "journal", "web", log=logging.getLogger("sendback.journal").error)
+    journal = journal_of(core, "web")
     levels = {
         VisitKind.CLICK: Level[settings.journal.click.upper()],
         VisitKind.OPEN: Level[settings.journal.open.upper()],

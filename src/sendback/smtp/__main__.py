@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from sendback.bootstrap import mail
+from sendback.bootstrap import mail, sending
 
 
 def main() -> None:
@@ -43,7 +43,37 @@ async def _listener() -> None:
 
 
 async def _submission() -> None:
-    raise NotImplementedError
+    from sendback.smtp.server import bind
+    from sendback.smtp.submission import Submission, serve_submission
+
+    parts = sending.build_submission()
+    settings = parts.settings.submission
+    submission = Submission(
+        parts.tagging,
+        parts.relay,
+        parts.journal,
+        parts.deferred,
+        hostname=parts.settings.server_id,
+        allowed_networks=parts.allowed_networks,
+        users=settings.users,
+        user_mail_classes=settings.user_mail_classes,
+        is_suppressed=parts.is_suppressed,
+    )
+    try:
+        await serve_submission(
+            submission,
+            bind(*mail.listen_address()),
+            _stop_on_signals(),
+            hostname=parts.settings.server_id,
+            protocol=settings.protocol,
+            has_login=bool(settings.users),
+            max_message_bytes=settings.max_message_bytes,
+            tls_certificate=_path(settings.tls_certificate),
+            tls_key=_path(settings.tls_key),
+            on_server=lambda server: parts.counters(server.counters),
+        )
+    finally:
+        parts.close()
 
 
 def _stop_on_signals() -> asyncio.Event:

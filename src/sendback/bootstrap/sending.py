@@ -1,0 +1,103 @@
+"""What the sending side is built from: tagging, and the submission process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sendback.bootstrap.core import Core
+from sendback.bootstrap.processes import child_settings, journal_of
+from sendback.bootstrap.status import StatusWriter
+from sendback.config import Settings
+from sendback.model import Catalog
+
+if TYPE_CHECKING:
+    from sendback.journal import Journal
+    from sendback.relay import Relay
+    from sendback.tagging import Tagging
+
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+
+def build_tagging(core: Core, catalog: Callable[[], Catalog]) -> Tagging:
+    """Messages in, tagged messages out, by the catalog of the moment."""
+    from sendback.tagging import Tagging
+
+    return Tagging(
+        core.metadata(writes=True),
+        catalog,
+        default_storage=core.settings.storage,
+        validate_bounce_address=core.settings.simplemh_validate_bounce_address,
+    )
+
+
+@dataclass
+class SubmissionParts:
+    """What the process of the submission port serves with."""
+
+    settings: Settings
+    tagging: Tagging
+    relay: Relay
+    journal: Journal
+    deferred: Path
+    allowed_networks: tuple[str, ...]
+    is_suppressed: Callable[[str, str], bool] | None
+    counters: Callable[[Mapping[str, int]], None]
+    """Hand over the server's live counters, for the status file."""
+    close: Callable[[], None]
+
+
+def build_submission() -> SubmissionParts:
+    """The parts of the process that takes messages to be tagged and relayed."""
+    from sendback.relay import Outbox, build_relay
+
+    settings = child_settings("submission")
+    core = Core(settings)
+    journal = journal_of(core, "submission")
+    tagging = build_tagging(core, core.snapshot)
+    relay = build_relay(
+        settings.smtp_route, hostname=settings.server_id, outbox=Outbox(core.path / "outbox")
+    )
+    handed: list[Mapping[str, int]] = [{}]
+
+    def sample() -> dict[str, Any]:
+        return {"counters": {**handed[-1], **tagging.counters()}, "degraded": []}
+
+    status = StatusWriter(core.path / "control", "submission", sample).start()
+
+    def close() -> None:
+        journal.close()
+        core.metadata(writes=True).close()
+        status.close()
+
+    return SubmissionParts(
+        settings=settings,
+        tagging=tagging,
+        relay=relay,
+        journal=journal,
+        deferred=core.path / "deferred",
+        allowed_networks=settings.submission.allowed_networks
+        or (() if settings.submission.users else _LOOPBACK),
+        is_suppressed=_fail_open(core) if settings.submission.suppress == "refuse" else None,
+        counters=handed.append,
+        close=close,
+    )
+
+
+def _fail_open(core: Core) -> Callable[[str, str], bool]:
+    """Suppression that lets mail out while the main database does not answer."""
+    from sendback.errors import Unavailable
+
+    log = logging.getLogger("sendback.smtp")
+
+    def is_suppressed(email: str, listid: str) -> bool:
+        try:
+            return core.suppression.is_suppressed(email, listid)
+        except Unavailable:
+            log.warning("suppression can't be asked, mail goes out")
+            return False
+
+    return is_suppressed
