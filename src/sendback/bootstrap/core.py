@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sendback.database.suppression import Suppression
     from sendback.eventlog import EventLog
     from sendback.metadata import Metadata
-    from sendback.metadata.base import Backend
+    from sendback.metadata.external import ExternalStore
     from sendback.tagging import Tagging
 
 log = logging.getLogger("sendback.bootstrap")
@@ -172,14 +172,14 @@ class Core:
             self._metadata[key] = Metadata(
                 self.keyring,
                 local=LocalStore(self.path / "metadata.sqlite", readonly=not writes),
-                external=self._external(writes=writes),
+                external=self._external(),
                 compress=self.settings.simplemh_compress_links,
                 log=logging.getLogger("sendback.metadata").error,
                 include_retired=include_retired,
             )
         return self._metadata[key]
 
-    def _external(self, *, writes: bool) -> Backend | None:
+    def _external(self) -> ExternalStore | None:
         name = self.settings.external_metadata_event_tracking_database
         if not name:
             return None
@@ -189,7 +189,6 @@ class Core:
             self.connection_named(name),
             self._failover(),
             link_rows=self.settings.external_metadata_event_tracking_link_rows,
-            threads=1 if writes else self.settings.web.threads,
         )
 
     def _failover(self) -> DatabaseConnection | None:
