@@ -1,46 +1,33 @@
-"""The supervisor's loop: start, wait until ready, watch, restart with back-off, drain in order."""
+"""The supervisor's loop: start, wait until ready, watch, reload, drain in order."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import select
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from sendback.bootstrap.status import read_statuses
 from sendback.config import Settings
-from sendback.errors import Unavailable
+from sendback.errors import Misconfigured
 from sendback.supervisor.addresses import Claim
+from sendback.supervisor.children import Child, GivenUp, describe, drain
 from sendback.supervisor.probe import answers
 
 log = logging.getLogger("sendback.supervisor")
 
-#: Parts in the order they start; the reverse of how they drain, but for the worker, which is last.
+#: Parts in the order they start.
 PARTS = ("worker", "smtp", "submission", "admin", "web")
+#: Who takes in ends first, then who watches, then who finishes.
 _DRAIN = (("web", "submission", "smtp"), ("admin",), ("worker",))
+#: Only one of these may run: on reload the old one ends before the new one starts.
+_SINGLE = frozenset({"worker", "submission"})
 DRAIN_SECONDS = 10.0
 READY_SECONDS = 30.0
-_BACK_OFF = (0.1, 0.5, 1, 2, 5, 10, 30)
-#: A child that ends this often without ever living `_STEADY_SECONDS` takes the node down.
-_GIVE_UP = 8
-_STEADY_SECONDS = 10.0
-
-
-@dataclass
-class _Child:
-    part: str
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    failures: int = 0
-    not_before: float = 0.0
-    ready: bool = field(default=False)
 
 
 class Supervisor:
@@ -53,112 +40,61 @@ class Supervisor:
         parts: Sequence[str],
         claims: Mapping[str, Claim],
         environment: Mapping[str, str],
+        reload: Callable[[], Settings],
         ready_file: Path | None = None,
     ) -> None:
+        """`reload` reads the configuration again; Misconfigured keeps the old one."""
         self._settings = settings
+        self._parts = [part for part in PARTS if part in parts]
         self._claims = claims
+        self._environment = environment
+        self._read_again = reload
         self._ready_file = ready_file
         self._reader, self._lifeline = os.pipe()
         os.set_inheritable(self._reader, True)
         self._stopping = 0
-        self._children = [
-            child for part in PARTS if part in parts for child in self._describe(part, environment)
-        ]
+        self._must_reload = False
+        self._children = [child for part in self._parts for child in self._describe(part)]
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT, then drain; 0 when drained, 1 when a part can't live."""
-        wakeup, self._wakeup = os.pipe()
-        os.set_blocking(self._wakeup, False)
-        signal.set_wakeup_fd(self._wakeup)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, self._reload)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        woken = self._catch_signals()
         try:
             for child in self._children:
-                self._start(child)
+                child.start()
             if not self._wait_ready():
                 return 0 if self._stopping else 1
             self._announce()
             while not self._stopping:
-                self._sleep(wakeup, self._mend())
-        except _GivenUp as reason:
+                self._sleep(woken, self._mend())
+                if self._must_reload and not self._stopping:
+                    self._reload()
+        except GivenUp as reason:
             log.critical("giving up", extra={"reason": str(reason)})
             return 1
         else:
             return 0
         finally:
-            self._drain()
+            self._stopping = max(self._stopping, 1)
+            for parts in _DRAIN:
+                drain([child for child in self._children if child.part in parts], DRAIN_SECONDS)
+            for claim in self._claims.values():
+                claim.release()
 
-    # -- children ---------------------------------------------------------------------------
-
-    def _describe(self, part: str, environment: Mapping[str, str]) -> list[_Child]:
-        settings = self._settings
-        base = {**environment, "SENDBACK_CHILD_LIFELINE": str(self._reader)}
-        if part in self._claims:
-            base["SENDBACK_CHILD_LISTEN"] = self._claims[part].listen
-        if part in ("web", "admin"):
-            threads = settings.web.threads if part == "web" else 8
-            base |= {
-                "SENDBACK_CHILD_SERVER": settings.web.server,
-                "SENDBACK_CHILD_PROCESSES": str(settings.web.processes if part == "web" else 1),
-                "SENDBACK_CHILD_THREADS": str(threads),
-            }
-            target = f"sendback.{part}.serving:application"
-            command = [sys.executable, "-m", "sendback.supervisor.web_server", target]
-            return [_Child(part, command, base)]
-        module = {
-            "worker": "sendback.worker",
-            "smtp": "sendback.smtp",
-            "submission": "sendback.smtp",
-        }
-        command = [sys.executable, "-m", module[part], *([] if part == "worker" else [part])]
-        count = settings.smtp.processes if part == "smtp" else 1
-        return [_Child(part, command, base) for _ in range(count)]
-
-    def _start(self, child: _Child) -> None:
-        child.started = time.monotonic()
-        child.process = subprocess.Popen(  # noqa: S603 - our own modules
-            list(child.command),
-            env=dict(child.environment),
-            pass_fds=(self._reader,),
-            stdin=subprocess.DEVNULL,
-        )
+    def _describe(self, part: str) -> list[Child]:
+        claim = self._claims.get(part)
+        return describe(part, self._settings, claim, self._environment, self._reader)
 
     def _mend(self) -> float:
-        """Start what has ended; the seconds until there may be something to do."""
-        wait = 3600.0
         now = time.monotonic()
-        for child in self._children:
-            process = child.process
-            if process is not None and process.poll() is not None:
-                self._ended(child, process.returncode, now)
-            if child.process is None:
-                if child.not_before <= now:
-                    self._start(child)
-                else:
-                    wait = min(wait, child.not_before - now)
-        return wait
-
-    def _ended(self, child: _Child, code: int, now: float) -> None:
-        lived = now - child.started
-        child.failures = 1 if lived > _STEADY_SECONDS else child.failures + 1
-        child.process = None
-        if child.failures >= _GIVE_UP:
-            raise _GivenUp(f"{child.part} ended {child.failures} times in a row (code {code})")
-        delay = _BACK_OFF[min(child.failures, len(_BACK_OFF)) - 1]
-        child.not_before = now + delay
-        log.warning(
-            "process ended, starting it again",
-            extra={"part": child.part, "code": code, "lived_s": round(lived, 1), "in_s": delay},
-        )
+        return min((child.mend(now) for child in self._children), default=3600.0)
 
     # -- readiness --------------------------------------------------------------------------
 
     def _wait_ready(self) -> bool:
         """True when every part has answered a request; False when stopped or out of time."""
         deadline = time.monotonic() + READY_SECONDS
-        pending = {child.part for child in self._children}
+        pending = set(self._parts)
         while pending and not self._stopping:
             self._mend()
             pending -= {part for part in pending if self._answers(part)}
@@ -170,14 +106,13 @@ class Supervisor:
 
     def _answers(self, part: str) -> bool:
         claim = self._claims.get(part)
-        return answers(
-            part, claim.host if claim else "", claim.port if claim else 0, self._settings.data_path
-        )
+        address = (claim.host, claim.port) if claim else ("", 0)
+        return answers(part, *address, self._settings.data_path)
 
     def _announce(self) -> None:
         described: dict[str, object] = {}
         for part in ("web", "admin", "smtp", "submission"):
-            if part in self._claims and any(child.part == part for child in self._children):
+            if part in self._claims:
                 address = self._claims[part].reachable
                 described[part] = f"http://{address}" if part in ("web", "admin") else address
         described |= {"data_dir": str(self._settings.data_path), "pid": os.getpid()}
@@ -190,53 +125,74 @@ class Supervisor:
 
     # -- signals ----------------------------------------------------------------------------
 
+    def _catch_signals(self) -> int:
+        """Our handlers in place; a descriptor that becomes readable when one has run."""
+        woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._ask_reload)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        return woken
+
     def _stop(self, *_: object) -> None:
         self._stopping += 1
         if self._stopping > 1:
-            self._kill()
+            for child in self._children:
+                if child.process is not None and child.lives:
+                    child.process.kill()
             os._exit(1)
 
-    def _reload(self, *_: object) -> None:
-        """Pass SIGHUP on: each process reads its configuration anew and keeps a working one."""
-        for child in self._children:
-            if child.process is not None and child.process.poll() is None:
-                child.process.send_signal(signal.SIGHUP)
+    def _ask_reload(self, *_: object) -> None:
+        self._must_reload = True
 
-    def _sleep(self, wakeup: int, seconds: float) -> None:
-        import select
+    @staticmethod
+    def _sleep(woken: int, seconds: float) -> None:
+        if select.select([woken], [], [], seconds)[0]:
+            os.read(woken, 4096)
+            time.sleep(0.05)  # a signal to the whole group reaches children first at times
 
-        if select.select([wakeup], [], [], seconds)[0]:
-            os.read(wakeup, 4096)
+    # -- reload -----------------------------------------------------------------------------
 
-    # -- the end ----------------------------------------------------------------------------
+    def _reload(self) -> None:
+        """Replace every process by one with the new settings; listeners without a gap."""
+        self._must_reload = False
+        try:
+            settings = self._read_again()
+        except Misconfigured as error:
+            log.error(  # noqa: TRY400 - the operator's mistake, not a traceback
+                "configuration not reloaded, the old one stays",
+                extra={"place": error.place, "reason": str(error), "hint": error.hint},
+            )
+            return
+        for part in self._claims:
+            if getattr(settings, part).listen != getattr(self._settings, part).listen:
+                log.warning("a new address needs a restart", extra={"key": f"{part}.listen"})
+        self._settings = settings
+        for part in self._parts:
+            self._replace(part)
+        log.info("configuration reloaded")
 
-    def _drain(self) -> None:
-        """SIGTERM in order: those who take in, then who watches, then who finishes."""
-        self._stopping = max(self._stopping, 1)
-        for parts in _DRAIN:
-            group = [
-                child.process
-                for child in self._children
-                if child.part in parts and child.process is not None
-            ]
-            for process in group:
-                process.terminate()
-            deadline = time.monotonic() + DRAIN_SECONDS
-            for process in group:
-                try:
-                    process.wait(max(0.1, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    log.warning("did not drain in time, killed", extra={"pid": process.pid})
-                    process.kill()
-                    process.wait()
-        for claim in self._claims.values():
-            claim.release()
+    def _replace(self, part: str) -> None:
+        old = [child for child in self._children if child.part == part]
+        new = self._describe(part)
+        if part in _SINGLE:
+            drain(old, DRAIN_SECONDS)
+        since = time.time()
+        for child in new:
+            child.start()
+        self._children = [child for child in self._children if child.part != part] + new
+        if part not in _SINGLE:
+            self._wait_started(part, since)
+            drain(old, DRAIN_SECONDS)
 
-    def _kill(self) -> None:
-        for child in self._children:
-            if child.process is not None and child.process.poll() is None:
-                child.process.kill()
-
-
-class _GivenUp(Unavailable):
-    """A part that does not live, whatever we do."""
+    def _wait_started(self, part: str, since: float) -> None:
+        """Until a process of the part that started after `since` has written its status."""
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and not self._stopping:
+            statuses = read_statuses(self._settings.data_path / "control")
+            if any(s["part"] == part and s.get("started", 0) >= since for s in statuses):
+                time.sleep(0.3)  # between status and listening
+                return
+            time.sleep(0.05)

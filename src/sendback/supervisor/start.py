@@ -10,7 +10,7 @@ from pathlib import Path
 from sendback.bootstrap import prepare_node
 from sendback.bootstrap.data_dir import DataDirLock, prepare
 from sendback.bootstrap.logs import configure_logs
-from sendback.config import Settings
+from sendback.config import Settings, load
 from sendback.supervisor.addresses import Claim
 from sendback.supervisor.node import Supervisor
 
@@ -44,8 +44,14 @@ def serve_node(
     if config is not None:
         environment["SENDBACK_CONFIG"] = str(config.absolute())
     _greet(settings, claims)
+    flags = {"data_dir": str(settings.data_path)}
     supervisor = Supervisor(
-        settings, parts=parts, claims=claims, environment=environment, ready_file=ready_file
+        settings,
+        parts=parts,
+        claims=claims,
+        environment=environment,
+        reload=lambda: load(config, flags=flags),
+        ready_file=ready_file,
     )
     try:
         return supervisor.run()
