@@ -74,7 +74,6 @@ def _one(
         message,
         mail_from=sender.strip("<> ") if sender is not None else None,
         mail_class=mail_class,
-        explain=explain,
     )
     tagged = prepared.for_recipient(rcpt)
     if node.json:
@@ -139,9 +138,5 @@ def _explain(prepared: Prepared, tagged: TaggedMessage) -> None:
     lines.append(("body", f"left alone: {tagged.skipped}" if tagged.skipped else "rewritten"))
     for name, value in lines:
         print(f"{name + ':':17}{value}", file=sys.stderr)
-    for note in prepared.plan.notes:
-        times = f" ({note.count} times)" if note.count > 1 else ""
-        print(
-            f"part {note.part}: {note.outcome}: {note.reason}{times} {note.url}".rstrip(),
-            file=sys.stderr,
-        )
+    for part, outcome, reason, url in prepared.plan.explain():
+        print(f"part {part}: {outcome}: {reason} {url}".rstrip(), file=sys.stderr)

@@ -80,7 +80,6 @@ def choose(
     default_storage: Storage,
     validate_bounce_address: bool,
     now: float,
-    explain: bool,
 ) -> Choices:
     """The choices. Malformed when `mail_class`, named by a caller, is unknown.
 
@@ -107,7 +106,7 @@ def choose(
         click_tracking_id=control.get("x-greenarrow-click-tracking-id", ""),
         instance_id=instance_id,
         obscured_email=control.get("x-greenarrow-obscured-email", ""),
-        options=_options(control, chosen, catalog, warnings, explain=explain),
+        options=_options(control, chosen, catalog, warnings),
         warnings=tuple(warnings),
     )
 
@@ -212,8 +211,6 @@ def _options(
     mail_class: MailClass,
     catalog: Catalog,
     warnings: list[str],
-    *,
-    explain: bool,
 ) -> Options:
     clicks, opens = mail_class.track_clicks, mail_class.track_opens
     header = control.get("x-sendback-track")
@@ -232,5 +229,4 @@ def _options(
         honeypot=clicks and mail_class.honeypot_link,
         amp=mail_class.track_amp_links,
         own_hosts=frozenset(urlsplit(item.link_base).netloc for item in catalog.url_domains),
-        explain=explain,
     )

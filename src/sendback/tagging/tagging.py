@@ -90,7 +90,6 @@ class Tagging:
         mail_from: str | None = None,
         mail_class: str | None = None,
         user_class: str | None = None,
-        explain: bool = False,
     ) -> "Prepared":
         """The message, parsed once. Malformed only for a `mail_class` that does not exist.
 
@@ -107,7 +106,6 @@ class Tagging:
                 default_storage=self._default_storage,
                 validate_bounce_address=self._validate_bounce_address,
                 now=self._clock(),
-                explain=explain,
             )
             for warning in choices.warnings:
                 self._counts["warnings"] += 1

@@ -145,7 +145,7 @@ def signed(metadata) -> Callable[[str], str]:
 
 @pytest.fixture
 def doors():
-    """Starts servers, stops them all at the end."""
+    """Starts servers, stops them all at the end, which waits for clients that stay."""
     opened: list[Door] = []
 
     def open_door(handler, **options) -> Door:
@@ -157,6 +157,11 @@ def doors():
     yield open_door
     for door in opened:
         door.stop()
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    return CATALOG
 
 
 @pytest.fixture
