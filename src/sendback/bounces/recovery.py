@@ -4,7 +4,6 @@ List who was removed in that time, filter outside if need be, and give the resul
 file. Works on the suppression list, so it needs no event of that time any more.
 """
 
-import csv
 import re
 from collections.abc import Callable, Iterable, Sequence
 
@@ -66,29 +65,3 @@ class Recovery:
             if progress is not None:
                 progress(start + len(part), len(removals))
         return undone
-
-
-def read_csv(lines: Iterable[str]) -> Sequence[tuple[str, str | None]]:
-    """Addresses and ListIDs of a CSV as `bounces recovery list --csv` gives, or one a line.
-
-    With a header row the columns `email` and `listid` count, else the first and second; an empty
-    ListID means every list. Malformed names the line.
-    """
-    found: list[tuple[str, str | None]] = []
-    columns = (0, 1)
-    for number, row in enumerate(csv.reader(lines), start=1):
-        cells = [cell.strip() for cell in row]
-        if number == 1 and cells:
-            cells[0] = cells[0].lstrip("\ufeff")
-            names = [cell.lower() for cell in cells]
-            if "email" in names:
-                columns = (names.index("email"), names.index("listid") if "listid" in names else -1)
-                continue
-        if not any(cells):
-            continue
-        email = cells[columns[0]] if columns[0] < len(cells) else ""
-        if "@" not in email:
-            raise Malformed(f"line {number}: no address", field="source_csv")
-        listid = cells[columns[1]] if 0 <= columns[1] < len(cells) else ""
-        found.append((email, listid.lower() or None))
-    return found

@@ -20,7 +20,9 @@ _LOCK = 0x73656E646261636B
 
 
 def current(database: Database) -> str:
-    """The revision the database is at; "" for an empty one."""
+    """The revision the database is at; "" for an empty one, or a file that is not there yet."""
+    if database.is_sqlite and not Path(database.url.database or "").exists():
+        return ""
     with database.read() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return ""

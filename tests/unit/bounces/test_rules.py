@@ -4,7 +4,6 @@ import pytest
 
 from sendback.bounces import CountingRules, Rule, read_rules
 from sendback.bounces.counting import Bounce, Counting
-from sendback.bounces.recovery import read_csv
 from sendback.bounces.rules import milliseconds
 from sendback.errors import Malformed
 
@@ -154,14 +153,3 @@ def test_spans():
     ]
     assert not Rule(name="x", bounces=1).needs_history
     assert Rule(name="x", bounces=1, span="1s").needs_history
-
-
-def test_csv_with_and_without_a_header():
-    assert read_csv(["a@x.example", "", "b@x.example,News"]) == [
-        ("a@x.example", None),
-        ("b@x.example", "news"),
-    ]
-    assert read_csv(["\ufefflistid,x,email", "l,1,a@x.example"]) == [("a@x.example", "l")]
-    assert read_csv(["email", "a@x.example"]) == [("a@x.example", None)]
-    with pytest.raises(Malformed, match="line 2"):
-        read_csv(["a@x.example", "oops"])
