@@ -3,7 +3,9 @@
 import re
 
 _LOCAL = r"[^\s<>\"'(),:;\[\]@\\|]"
-_HOST = r"[A-Za-z0-9\u0080-\U0010ffff](?:[A-Za-z0-9_.\u0080-\U0010ffff-]*[A-Za-z0-9\u0080-\U0010ffff])?"
+_HOST = (
+    r"[A-Za-z0-9\u0080-\U0010ffff](?:[A-Za-z0-9_.\u0080-\U0010ffff-]*[A-Za-z0-9\u0080-\U0010ffff])?"
+)
 
 #: An address in running text. The lookbehind keeps the search linear: a run is tried once.
 ADDRESS = re.compile(
@@ -13,7 +15,9 @@ _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 _UTF8 = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
 _SRS0 = re.compile(r"srs0[=+-][^=]{1,64}=[^=]{1,8}=([^=]{1,255})=(.{1,320})", re.IGNORECASE)
 _SRS1 = re.compile(r"srs1[=+-][^=]{1,64}=[^=]{1,255}=[=+-](.{1,600})", re.IGNORECASE)
-_BATV = re.compile(r"(?:prvs=[0-9a-z]{8,12}[=/]|btv1==[0-9a-z]{1,40}==|msprvs1=[\w-]{1,80}=)", re.IGNORECASE)
+_BATV = re.compile(
+    r"(?:prvs=[0-9a-z]{8,12}[=/]|btv1==[0-9a-z]{1,40}==|msprvs1=[\w-]{1,80}=)", re.IGNORECASE
+)
 _BATV_TAIL = re.compile(r"prvs=([^=/]{1,200})[=/][0-9]{4}[0-9a-f]{6}", re.IGNORECASE)
 
 #: Mail systems themselves: never the recipient that a report is about.

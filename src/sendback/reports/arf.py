@@ -6,10 +6,14 @@ from typing import NamedTuple
 from sendback.reports.addresses import find_address
 from sendback.reports.dsn import mta_name
 
-_FIELD = re.compile(r"^[> \t]{0,4}([A-Za-z][A-Za-z-]{2,40})[ \t]*:[ \t]*([^\n]*(?:\n[ \t]+[^\n]*)*)", re.MULTILINE)
+_FIELD = re.compile(
+    r"^[> \t]{0,4}([A-Za-z][A-Za-z-]{2,40})[ \t]*:[ \t]*([^\n]*(?:\n[ \t]+[^\n]*)*)", re.MULTILINE
+)
 _TYPE = re.compile(r"[a-z][a-z0-9-]{1,30}")
-_XARF_TYPE = re.compile(r"^\s*\"?report-?type\"?\s*:\s*\"?([\w-]{2,30})", re.IGNORECASE | re.MULTILINE)
-_HMX = re.compile(r"^[> \t]{0,4}x-hmxmroriginalrecipient[ \t]*:[ \t]*([^\n]+)", re.IGNORECASE | re.MULTILINE)
+_XARF_TYPE = re.compile(r"[\"\s{]report[-_]?type\"?\s*:\s*\"?([\w-]{2,30})", re.IGNORECASE)
+_HMX = re.compile(
+    r"^[> \t]{0,4}x-hmxmroriginalrecipient[ \t]*:[ \t]*([^\n]+)", re.IGNORECASE | re.MULTILINE
+)
 _LEGACY = re.compile(
     r"complaint about message|(?:e-?mail )?(?:feedback|abuse|spam) (?:report|complaint|loop)|email feedback report|scomp",
     re.IGNORECASE,
@@ -20,10 +24,10 @@ class Feedback(NamedTuple):
     """What a feedback report states; "" and () where it is silent."""
 
     feedback_type: str
-    recipients: tuple[str, ...]
-    reported_domain: str
-    source_ip: str
-    reporting_mta: str
+    recipients: tuple[str, ...] = ()
+    reported_domain: str = ""
+    source_ip: str = ""
+    reporting_mta: str = ""
 
 
 def read_feedback(text: str) -> Feedback | None:
@@ -72,4 +76,7 @@ def old_hotmail_recipient(text: str) -> str:
 
 def sounds_like_complaint(subject: str, sender: str) -> bool:
     """Whether subject or sender say so where the structure does not."""
-    return bool(_LEGACY.search(subject) or sender.partition("@")[0].lower() in ("scomp", "fbl", "feedbackloop"))
+    return bool(
+        _LEGACY.search(subject)
+        or sender.partition("@")[0].lower() in ("scomp", "fbl", "feedbackloop")
+    )

@@ -2,39 +2,52 @@
 
 import re
 
-from sendback.reports.phrases import Phrases
+from sendback.reports.signals import alternatives, signal
 
 _SUBJECT = re.compile(
-    r"^\s*(?:(?:re|aw|sv|vs|odp|antw?)\s*:\s*)?[\[(*<]{0,3}\s*(?:"
-    r"auto(?:matic|mated|matische|matisk|matyczna|matica|mática|matique|mated email)?[ _-]{0,2}(?:re(?:ply|sponse|sponder|spond)|antwort|svar|respuesta|resposta|r[ée]ponse|risposta|odpowied|odpov|ack\w*|generated|vastaus|notification)"
-    r"|autoreply|autoresponse|autoantwort|autosvar|automatic|automatische? (?:antwort|beantwoording|afwezigheid)|automatyczna|automaattinen|automatisk|automatsk|automatick|automatiskt"
-    r"|respuesta autom|r[ée]ponse automatique|risposta automatica|resposta autom|otomatik|répondeur|răspuns automat|ответ автомат|автоответ|автоматический ответ|автоматична|自動(?:返信|応答|回复|回覆)|自动(?:回复|答复|回覆)|자동 ?(?:응답|회신|답장)|תגובה אוטומטית|رد تلقائي|αυτόματη απάντηση|tự động trả lời|balasan otomatis|ตอบกลับอัตโนมัติ"
-    r"|out[ -]of[ -](?:the[ -])?office|ooo\b|away from (?:my|the)|on (?:vacation|holiday|leave)|vacation|i am (?:out|away|on|currently)|i.?m (?:out|away|on)|abwesen|außer haus|nicht im (?:büro|haus)|absence|absent|fuera de (?:la )?oficina|ausente|ausencia|fuori (?:sede|ufficio)|assenza|assente|fora do escrit|aus[êe]ncia|afwezig|niet aanwezig|frånvaro|fravær|poissa|nieobecn|nepřítom|不在|休暇|вне офиса|отсутств|holiday notice|urlaub|congés|ferie|vakantie"
-    r"|thank you for (?:your (?:e-?mail|message|inquiry|enquiry|request|contact)|contacting|e-?mailing|writing)|your (?:message|e-?mail|request|inquiry|enquiry|ticket) (?:has been |was )?(?:received|to)|we(?:.ve| have) received|received your|confirmation of receipt|receipt of|acknowledg|ticket (?:received|created|opened)|\[ticket|request received|eingangsbest|empfangsbest|ihre (?:anfrage|nachricht|e-?mail)|accus[ée] de r[ée]ception|acuse de recibo|subject: auto|メールアドレス変更"
-    r")",
+    r"^\s*(?:(?:re|aw|sv|vs|odp|antw?)\s*:\s*)?[\[(*<]{0,3}\s*"
+    rf"(?:{alternatives('automatic_subject')})",
     re.IGNORECASE,
 )
-_SOFT_SUBJECT = re.compile(r"auto[ -]?(?:reply|response|antwort)|out of (?:the )?office|automatic reply|\bOOO\b", re.IGNORECASE)
-_CHALLENGE = re.compile(
-    r"challenge[- /]response|(?:confirm|verify|validate|authenticate) (?:that )?(?:your|this|you|yourself|the) (?:are |message|e-?mail|mail|address|identity|delivery|sender|were|is |as )"
-    r"|to (?:have|get|ensure) your (?:message|e-?mail|mail)(?: \w+){0,4} delivered|(?:unknown|unverified|unrecogni[sz]ed|unconfirmed) sender"
-    r"|before (?:your|this|the|my) (?:message|e-?mail|mail) (?:can|will|is|could)|(?:is|are) being held (?:until|pending)|held (?:until|pending) .{0,40}(?:confirm|verif|reply|respon)"
-    r"|prove (?:that )?you(?:.re| are) (?:a )?(?:human|person|not)|approved senders?|guest ?list|waiting list.{0,60}approve|(?:reply|respond) to this (?:message|e-?mail|mail)(?: \w+){0,8} (?:confirm|deliver|release|verify|add)"
-    r"|click (?:on )?(?:the|this)? ?(?:link|button|here)?.{0,40}(?:to (?:be added|confirm|verify|deliver|release|have your))|\btmda\b|spamarrest|spam ?arrest|boxbe|choicemail|earthlink spamblocker|bluebottle|mailblocks|knowspam|uol antispam|antispam uol|sendio|one[- ]time (?:confirmation|verification|request)|allow(?:ed)? senders? list|confirmation[ -](?:request|required|email)",
-    re.IGNORECASE,
+_UNSUBSCRIBE = re.compile(rf"^\s*(?:{alternatives('unsubscribe_subject')})\b", re.IGNORECASE)
+_CHALLENGE = re.compile(alternatives("challenge"))
+#: Words without which no challenge is: they keep the search off ordinary bounces.
+_CHALLENGE_HINTS = (
+    "confirm",
+    "verif",
+    "challenge",
+    "approve",
+    "guest",
+    "tmda",
+    "spam",
+    "boxbe",
+    "choicemail",
+    "held",
+    "human",
+    "validate",
+    "authenticate",
+    "bluebottle",
+    "mailblocks",
+    "sendio",
+    "sender",
+    "click",
+    "before",
 )
-_CHALLENGE_HINTS = ("confirm", "verif", "challenge", "approve", "guest", "tmda", "spam", "boxbe", "choicemail", "held", "human", "validate", "authenticate", "bluebottle", "mailblocks", "sendio", "sender", "click", "before")
-_CHALLENGE_SUBJECT = Phrases(
-    r"(?:please )?(?:confirm|verify) (?:your|this|the)|confirm(?:ation)? (?:required|request|needed)|verification (?:required|request|needed)|action required|challenge|antispam|requires? (?:your )?(?:confirmation|verification)|\[verify|please (?:validate|authenticate)|sender (?:confirmation|verification)|spam(?:arrest| blocker)"
-)
-_AWAY = Phrases(
-    r"out of (?:the |my )?office|(?:am|be|will be|is|i.m) (?:currently )?(?:away|on (?:vacation|holiday|leave|annual)|out of|absent|travel)|vacation|no longer (?:monitor|check|read|use)|(?:limited|no|intermittent) access to (?:my )?e-?mail|automated (?:reply|response|message)|auto(?:matic)?[- ]?(?:reply|response)|this is an auto|nicht im (?:büro|haus)|abwesend|absent\w* du|fuera de la oficina|不在|自動返信|自动回复"
-)
-_UNSUBSCRIBE = re.compile(r"^\s*(?:unsubscribe|remove|opt-?out|desuscribir|abmelden|d[ée]sabonner|отписаться|配信停止|退订)\b", re.IGNORECASE)
 _MARKING_HEADERS = (
-    "x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply", "x-autogenerated", "x-autoreply-from",
-    "x-mail-autoreply", "x-vacation", "x-zoho-autoreply", "x-away", "x-oof", "x-ms-exchange-inbox-rules-loop",
-    "x-google-auto-reply", "x-gm-auto-reply", "x-yahoo-autoreply",
+    "x-autoreply",
+    "x-autorespond",
+    "x-autoresponder",
+    "x-auto-reply",
+    "x-autoreply-from",
+    "x-mail-autoreply",
+    "x-vacation",
+    "x-zoho-autoreply",
+    "x-away",
+    "x-oof",
+    "x-ms-exchange-inbox-rules-loop",
+    "x-google-auto-reply",
+    "x-gm-auto-reply",
+    "x-yahoo-autoreply",
 )
 
 
@@ -43,8 +56,8 @@ def is_challenge(subject: str, prose: str) -> bool:
     lower = prose[:8192].lower()
     if not any(hint in lower for hint in _CHALLENGE_HINTS):
         return False
-    words = len(_CHALLENGE.findall(prose[:8192]))
-    return words >= 2 or (words == 1 and bool(_CHALLENGE_SUBJECT.search(subject.lower())))
+    words = len(_CHALLENGE.findall(lower))
+    return words >= 2 or (words == 1 and bool(signal("challenge_subject").search(subject.lower())))
 
 
 def is_marked(headers: dict[str, str], subject: str) -> str:
@@ -58,7 +71,9 @@ def is_marked(headers: dict[str, str], subject: str) -> str:
         return "Precedence: auto_reply"
     if headers.get("x-apple-action", "").strip().upper() == "VACATION":
         return "X-Apple-Action: VACATION"
-    if "oof" in headers.get("x-auto-response-suppress", "").lower() and _SOFT_SUBJECT.search(subject):
+    if "oof" in headers.get("x-auto-response-suppress", "").lower() and signal(
+        "automatic_anywhere"
+    ).search(subject.lower()):
         return "X-Auto-Response-Suppress"
     if _SUBJECT.match(subject):
         return "the subject"
@@ -71,11 +86,19 @@ def is_automatic(headers: dict[str, str], subject: str, prose: str) -> str:
     answers = "in-reply-to" in headers or "references" in headers
     if submitted.startswith("auto-replied"):
         return "Auto-Submitted: auto-replied"
-    if submitted.startswith(("auto-generated", "auto-notified")) and (answers or _SOFT_SUBJECT.search(subject)):
+    if submitted.startswith(("auto-generated", "auto-notified")) and (
+        answers or signal("automatic_anywhere").search(subject.lower())
+    ):
         return "Auto-Submitted with In-Reply-To"
-    if "x-auto-response-suppress" in headers and (answers or _AWAY.search(prose[:4096].lower())):
+    if "x-auto-response-suppress" in headers and (
+        answers or signal("away").search(prose[:4096].lower())
+    ):
         return "X-Auto-Response-Suppress"
-    if (answers or _SOFT_SUBJECT.search(subject)) and _AWAY.search(prose[:1024].lower()) and len(prose) < 3000:
+    if (
+        (answers or signal("automatic_anywhere").search(subject.lower()))
+        and signal("away").search(prose[:1024].lower())
+        and len(prose) < 3000
+    ):
         return "the text of an answer"
     return ""
 

@@ -13,12 +13,29 @@ from sendback.reports import codes, rules
 
 _ENHANCED = re.compile(r"(?<![\w.-])([245])\.(\d{1,3})\.(\d{1,3})(?![\w.-]*\d[\w]*\.|\.?\d|/)")
 _REPLY = re.compile(r"(?<![\w.:/=-])([245]\d\d)(?=[ \-:)\].,#'<]|$)(?!\.\d)")
-_ANSWERED = re.compile(r"(?:said|replied|response|error|reason|returned|<<<)[^0-9]{0,40}([45]\d\d)\b")
+_ANSWERED = re.compile(
+    r"(?:said|replied|response|error|reason|returned|<<<)[^0-9]{0,40}([45]\d\d)\b"
+)
 #: Stage of the dialog, from Exim, Postfix, Sendmail, qmail, m-FILTER, Google texts.
 _STAGES = (
-    ("sender", re.compile(r"(?:after|to|our|during) (?:pipelined )?mail from|sender was rejected|state 1[23]\b|>>> mail ")),
-    ("connect", re.compile(r"after initial connection|while (?:performing the )?(?:initial|helo|ehlo)|to (?:helo|ehlo)|refused to talk")),
-    ("data", re.compile(r"after (?:end of )?data|end of data|final data|after i sent the message|state 1[78]\b|to data command")),
+    (
+        "sender",
+        re.compile(
+            r"(?:after|to|our|during) (?:pipelined )?mail from|sender was rejected|state 1[23]\b|>>> mail "
+        ),
+    ),
+    (
+        "connect",
+        re.compile(
+            r"after initial connection|while (?:performing the )?(?:initial|helo|ehlo)|to (?:helo|ehlo)|refused to talk"
+        ),
+    ),
+    (
+        "data",
+        re.compile(
+            r"after (?:end of )?data|end of data|final data|after i sent the message|state 1[78]\b|to data command"
+        ),
+    ),
 )
 
 
@@ -38,11 +55,12 @@ class Fault(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The reason, the best status code, and how both came about."""
+    """The reason, the best status code, and how both came about; `soft` where it may still pass."""
 
     reason: str
     status: str
     explain: tuple[str, ...]
+    soft: bool = False
 
 
 @cache
@@ -115,7 +133,8 @@ def _by_text(
         and codes.REASONS[reason].bad
         and codes.is_specific(field)
         and not code
-        and codes.DEFAULTS.get(field[2:], "userunknown") not in ("userunknown", "hostunknown", "filtered")
+        and codes.DEFAULTS.get(field[2:], "userunknown")
+        not in ("userunknown", "hostunknown", "filtered")
     ):
         steps.append(f"Status {field} speaks against a dead address: {codes.DEFAULTS[field[2:]]}")
         return codes.DEFAULTS[field[2:]]
@@ -131,7 +150,9 @@ def _by_codes(fault: Fault, field: str, status: str, steps: list[str]) -> Verdic
             steps.append(f"no rule matches; Status {field} means {reason}")
             return _done(reason, status or field, text, steps)
     for stage, pattern in _STAGES:
-        if pattern.search(text) or (fault.diagnostic and pattern.search(fault.prose[:2048].lower())):
+        if pattern.search(text) or (
+            fault.diagnostic and pattern.search(fault.prose[:2048].lower())
+        ):
             reason = {"sender": "rejected", "connect": "blocked", "data": "filtered"}[stage]
             steps.append(f"no rule matches; refused at stage {stage}: {reason}")
             return _done(reason, status or field, text, steps)
@@ -141,7 +162,8 @@ def _by_codes(fault: Fault, field: str, status: str, steps: list[str]) -> Verdic
 
 
 def _done(reason: str, status: str, text: str, steps: list[str]) -> Verdict:
-    return Verdict(reason, status, tuple(step for step in steps if step))
+    soft = reason == "notaccept" and status[:1] == "4"
+    return Verdict(reason, status, tuple(step for step in steps if step), soft)
 
 
 def _usable(code: str, field: str) -> str:

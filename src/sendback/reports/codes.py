@@ -119,7 +119,12 @@ DEFAULTS: dict[str, str] = {
 
 
 #: What stands in for "dead" when the code's class is 4: temporary codes never kill by themselves.
-_TEMPORARY = {"4.4": "networkerror", "4.310": "networkerror", "1.2": "networkerror", "3.2": "systemerror"}
+_TEMPORARY = {
+    "4.4": "networkerror",
+    "4.310": "networkerror",
+    "1.2": "networkerror",
+    "3.2": "systemerror",
+}
 
 
 def default_of(code: str) -> str:

@@ -10,20 +10,47 @@ from typing import NamedTuple
 from sendback.reports.addresses import clean_address, has_domain
 
 _FIELD = re.compile(
-    r"^[>| \t]{0,4}(reporting-mta|received-from-mta|original-envelope-id|arrival-date|dsn-gateway"
+    r"^[| \t]{0,4}(reporting-mta|received-from-mta|original-envelope-id|arrival-date|dsn-gateway"
     r"|original-recipient|final-recipient|action|status|remote-mta|diagnostic-code|last-attempt-date"
     r"|final-log-id|will-retry-until|x-actual-recipient|x-supplementary-info|x-display-name)[ \t]*:"
     r"[ \t]*([^\n]*(?:\n[ \t]+[^\n]*)*)(\n[ \t]*\n)?",
     re.IGNORECASE | re.MULTILINE,
 )
-_ABOUT_MESSAGE = {"reporting-mta", "received-from-mta", "original-envelope-id", "arrival-date", "dsn-gateway"}
-_SINGLE = {"original-recipient", "final-recipient", "action", "status", "diagnostic-code", "remote-mta"}
+_ABOUT_MESSAGE = {
+    "reporting-mta",
+    "received-from-mta",
+    "original-envelope-id",
+    "arrival-date",
+    "dsn-gateway",
+}
+_SINGLE = {
+    "original-recipient",
+    "final-recipient",
+    "action",
+    "status",
+    "diagnostic-code",
+    "remote-mta",
+}
 _ACTIONS = {
-    "failed": "failed", "failure": "failed", "fail": "failed", "failed-permanently": "failed",
-    "undeliverable": "failed", "error": "failed", "denied": "failed", "delayed": "delayed",
-    "delay": "delayed", "deferred": "delayed", "warning": "delayed", "delivered": "delivered",
-    "success": "delivered", "relayed": "relayed", "deliverable": "delivered", "expanded": "expanded",
-    "expired": "failed", "hardfail": "failed", "softfail": "failed",
+    "failed": "failed",
+    "failure": "failed",
+    "fail": "failed",
+    "failed-permanently": "failed",
+    "undeliverable": "failed",
+    "error": "failed",
+    "denied": "failed",
+    "delayed": "delayed",
+    "delay": "delayed",
+    "deferred": "delayed",
+    "warning": "delayed",
+    "delivered": "delivered",
+    "success": "delivered",
+    "relayed": "relayed",
+    "deliverable": "delivered",
+    "expanded": "expanded",
+    "expired": "failed",
+    "hardfail": "failed",
+    "softfail": "failed",
 }
 #: Diagnostic types before the semicolon (`smtp; 550 ...`).
 _TYPE = re.compile(r"^\s*([A-Za-z][\w.-]{0,30})\s*;\s*")
@@ -49,9 +76,11 @@ class Notification(NamedTuple):
 
 def looks_like_dsn(text: bytes) -> bool:
     """Whether the text holds delivery-status fields (cheap: on lower-case bytes)."""
-    return (b"final-recipient:" in text or b"original-recipient:" in text or b"final-recipient :" in text) and (
-        b"action:" in text or b"status:" in text or b"diagnostic-code:" in text
-    )
+    return (
+        b"final-recipient:" in text
+        or b"original-recipient:" in text
+        or b"final-recipient :" in text
+    ) and (b"action:" in text or b"status:" in text or b"diagnostic-code:" in text)
 
 
 def read_notification(text: str) -> Notification | None:
@@ -65,8 +94,12 @@ def read_notification(text: str) -> Notification | None:
         if name in _ABOUT_MESSAGE:
             about.setdefault(name, value)
         else:
-            complete = "action" in current and ("final-recipient" in current or "original-recipient" in current)
-            if (name in current and name in _SINGLE) or (after_blank and complete and name != "diagnostic-code"):
+            complete = "action" in current and (
+                "final-recipient" in current or "original-recipient" in current
+            )
+            if (name in current and name in _SINGLE) or (
+                after_blank and complete and name != "diagnostic-code"
+            ):
                 groups.append(current)
                 current = {}
             current.setdefault(name, value)
@@ -80,7 +113,13 @@ def read_notification(text: str) -> Notification | None:
 
 
 def _delivery(group: dict[str, str]) -> Delivery | None:
-    if not group.keys() & {"final-recipient", "original-recipient", "action", "status", "diagnostic-code"}:
+    if not group.keys() & {
+        "final-recipient",
+        "original-recipient",
+        "action",
+        "status",
+        "diagnostic-code",
+    }:
         return None
     final = clean_address(group.get("final-recipient", ""))
     original = clean_address(group.get("original-recipient", ""))

@@ -172,7 +172,9 @@ def decode_text(data: bytes, charset: str) -> str:
     for codec in (name, "utf-8"):
         if codec:
             try:
-                return data.decode(codec, "strict" if codec == "utf-8" and name != codec else "replace")
+                return data.decode(
+                    codec, "strict" if codec == "utf-8" and name != codec else "replace"
+                )
             except (LookupError, UnicodeError):
                 continue
     return data.decode("latin-1")

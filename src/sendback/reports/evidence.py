@@ -21,8 +21,15 @@ _QUOTE = re.compile(rb"[>| \t]*")
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
 #: Where a return path may stand; searched as plain words, which is many times faster.
 _PATH_NAMES = (
-    b"return-path", b"delivered-to", b"x-original-to", b"x-envelope-from", b"envelope-to",
-    b"original-mail-from", b"envelope-from", b"envelope from", b"envelope sender",
+    b"return-path",
+    b"delivered-to",
+    b"x-original-to",
+    b"x-envelope-from",
+    b"envelope-to",
+    b"original-mail-from",
+    b"envelope-from",
+    b"envelope from",
+    b"envelope sender",
 )
 _PATH = re.compile(rb"[ \t]*[=: \t][ \t]*[<(]?([^\s<>()\"';,]{1,320}@[^\s<>()\"';,]{1,255})")
 

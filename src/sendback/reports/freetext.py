@@ -8,6 +8,7 @@ import re
 from typing import NamedTuple
 
 from sendback.reports.addresses import ADDRESS, find_address, is_system
+from sendback.reports.signals import alternatives
 
 #: Lines of prose that are looked at.
 MAX_LINES = 400
@@ -16,44 +17,41 @@ MAX_RECIPIENTS = 100
 
 _ADDRESS = ADDRESS.pattern
 _MARK = re.compile(
-    r"^[ \t|>*=#_-]{0,60}(?:"
-    r"below (?:this line )?is (?:a|the) (?:copy|header)|enclosed is a copy|attachment is a copy"
-    r"|this is a copy of (?:the|your)|here is a copy|(?:a )?copy of (?:the|your) (?:original )?(?:message|mail)"
-    r"|below is (?:a|the) (?:copy|original)|the (?:full )?headers? (?:of|and)\b|message headers? follow"
-    r"|(?:your |the )?(?:original|returned|unsent|undelivered|rejected|forwarded|failed) (?:message|mail|e-?mail)(?: (?:text|body))? ?(?:follows?|as follows|below|is|header|:|-|=|$)"
-    r"|original (?:message|mail) (?:headers?|info|details|follows|-)|start of (?:returned|original|message)"
-    r"|unsent message|message text follows|message header(?:s)?(?: follow)?|returned mail ?-|message body"
-    r"|the first \d+ lines|first \d+ (?:lines|bytes)|header of the original|content of the (?:original )?message"
-    r"|original headers|original mail|urspr[uü]ngliche nachricht|die urspr|originalnachricht"
-    r"|message d.origine|message original|mensaje original|mensagem original|messaggio originale"
-    r"|исходное сообщение|текст (?:вашего|исходного)|копия|元のメッセージ|元のメール|オリジナル"
-    r"|原邮件|原始邮件|原信|原始郵件|以下.{0,8}(?:原|信)|\[以下"
-    r")|^[ \t>]{0,4}(?:received|return-path|dkim-signature|x-received|domainkey-signature|arc-seal):[ \t]*\S",
+    rf"^[ \t|>*=#_-]{{0,60}}(?:{alternatives('original_follows')})"
+    r"|^[ \t>]{0,4}(?:received|return-path|dkim-signature|x-received|domainkey-signature|arc-seal)"
+    r":[ \t]*\S",
     re.IGNORECASE | re.MULTILINE,
 )
 _QUOTED_LINE = re.compile(r"^[ \t]*[>|].*\n?", re.MULTILINE)
 #: `<addr>:`, `addr: 550 ...`, `"addr":`; the form of qmail, Postfix, OpenSMTPD, GMX, Yahoo.
 _COLON = re.compile(rf"^[ \t]*(?:\* )?[<\"'\[]?({_ADDRESS})[>\"'\]]?[ \t]*:(?!//)[ \t]*(.*)$")
-_LED = re.compile(rf"^[ \t]*(?:[>*•·-]+[ \t]+|\d+[.)][ \t]+)?[<\"'\[(]*({_ADDRESS})[>\"'\])]*(?=[\s,;.(]|$)(.*)$")
+_LED = re.compile(
+    rf"^[ \t]*(?:[>*•·-]+[ \t]+|\d+[.)][ \t]+)?[<\"'\[(]*({_ADDRESS})[>\"'\])]*(?=[\s,;.(]|$)(.*)$"
+)
 _CODED = re.compile(rf"^[ \t]*(?:[45]\d\d[ -](?:[45]\.\d\.\d+ )?)<?({_ADDRESS})>?[.,:]+(.*)$")
 _ACCUSED = re.compile(
-    rf"(?:rcpt to|recipients?|failed recipient|addressed to|address(?:ed)?(?: \w+)?|delivered to|delivery to"
-    rf"|undeliverable(?: to)?|deliver (?:your )?(?:message|mail|e-?mail)? ?to|message to|mail to|e-?mail to|mailbox"
-    rf"|attempts|user|for|to|send to|sent to)[ \t]*:?[ \t\n]*[<\"'(\[]*({_ADDRESS})",
+    r"(?:rcpt to|recipients?|addressed to|address(?:ed)?(?: \w+)?|deliver(?:ed|y) to|undeliverable(?: to)?"
+    r"|deliver (?:your )?(?:message|mail|e-?mail)? ?to|(?:message|mail|e-?mail|sent?) to|mailbox"
+    rf"|attempts|user|for|to)[ \t]*:?[ \t\n]*[<\"'(\[]*({_ADDRESS})",
     re.IGNORECASE,
 )
 _INNOCENT = re.compile(
-    r"(?:mail from|from|sender|contact|write to|assistance|questions|support|help|reply|postmaster|return-path"
-    r"|envelope-from|e-?mail us|administrator|send mail to|send (?:a )?mail|forward|by|cc|bcc|reply-to)[ \t]*:?[^@\n]{0,40}$",
+    r"(?:mail from|from|sender|contact|write to|assistance|questions|support|help|reply|postmaster"
+    r"|return-path|envelope-from|e-?mail us|administrator|send (?:a )?mail(?: to)?|forward|by|cc|bcc)"
+    r"[ \t]*:?[^@\n]{0,40}$",
     re.IGNORECASE,
 )
-_BARE_NAME = re.compile(r"recipients?[^\n]*:?[ \t]*\n(?:[^\n]*:[ \t]*\n)?\s*([A-Za-z0-9._-]{2,40})[ \t]*(?:\n|$)")
+_BARE_NAME = re.compile(
+    r"(?:recipient|delivered to|undeliverable to|address)[^\n]*\n(?:[^\n]*:[ \t]*\n)?\s*"
+    r"([A-Za-z0-9._-]{2,40})[ \t]*(?:\n|$|\(|[ \t]{3})"
+)
 _RETURNED_TO = re.compile(
     r"^[> \t]{0,6}(?:to|apparently-to|宛先)[ \t]*:[ \t]*([^\n]*(?:\n[ \t]+[^\n]*)*)",
     re.IGNORECASE | re.MULTILINE,
 )
 _RETURNED_ELSE = re.compile(
-    r"^[> \t]{0,6}(?:x-original-to|original-rcpt-to|envelope-to|x-rcpt-to|delivered-to|rcpt to)[ \t]*:[ \t]*([^\n]*)",
+    r"^[> \t]{0,6}(?:x-original-to|original-rcpt-to|envelope-to|x-rcpt-to|delivered-to|rcpt to)"
+    r"[ \t]*:[ \t]*([^\n]*)",
     re.IGNORECASE | re.MULTILINE,
 )
 _RECEIVED_FOR = re.compile(r"\bfor[ \t]+<([^<>\s]{1,255}@[^<>\s]{1,255})>", re.IGNORECASE)
@@ -111,7 +109,9 @@ def _failures(prose: str, named: tuple[str, ...], innocent: frozenset[str]) -> l
     return [Failure(address, prose)] if address else []
 
 
-def _by_lines(lines: list[str], pattern: re.Pattern[str], innocent: frozenset[str]) -> list[Failure]:
+def _by_lines(
+    lines: list[str], pattern: re.Pattern[str], innocent: frozenset[str]
+) -> list[Failure]:
     """Addresses at the head of lines; the words are those up to the next one."""
     heads: list[tuple[str, int, str]] = []
     for number, line in enumerate(lines):

@@ -47,8 +47,13 @@ def _notice(data: dict[str, Any]) -> Notice | None:
         return Notice("bounce", rows, mta_name(str(bounce.get("reportingMTA") or "")), "", subtype)
     if kind == "complaint":
         complaint = data["complaint"]
-        rows = tuple((str(r.get("emailAddress", "")), "", "", "") for r in complaint.get("complainedRecipients", [])[:100])
-        return Notice("complaint", rows, "", str(complaint.get("complaintFeedbackType") or "abuse"), "")
+        rows = tuple(
+            (str(r.get("emailAddress", "")), "", "", "")
+            for r in complaint.get("complainedRecipients", [])[:100]
+        )
+        return Notice(
+            "complaint", rows, "", str(complaint.get("complaintFeedbackType") or "abuse"), ""
+        )
     if kind == "delivery":
         delivery = data["delivery"]
         text = str(delivery.get("smtpResponse") or "")

@@ -16,7 +16,9 @@ class Phrases:
     def __init__(self, expression: str) -> None:
         self.expression = expression
         re.compile(expression)  # the whole must be sound, not only its parts
-        branches = split(expression) if "(?" != expression[:2] or expression[2:3] == ":" else [expression]
+        branches = (
+            split(expression) if "(?" != expression[:2] or expression[2:3] == ":" else [expression]
+        )
         self.branches = tuple((_demands(branch)[:2], re.compile(branch)) for branch in branches)
         self.words = needles(expression)
 
@@ -47,7 +49,7 @@ def needles(expression: str) -> tuple[str, ...]:
     Reads the plain parts of the rule: top-level alternatives, then the longest literal run of
     each. Groups and classes are stepped over, so it may be less sharp than possible, never wrong.
     """
-    found = []
+    found: list[str] = []
     for branch in split(expression):
         best = _best(branch)
         if not best:

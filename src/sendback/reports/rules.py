@@ -58,7 +58,9 @@ def _rules(groups: list[dict[str, Any]], provider: str) -> list[Rule]:
             try:
                 phrases = Phrases(expression)
             except (re.error, ValueError) as error:
-                raise ValueError(f"rules: {expression!r} is no regular expression: {error}") from None
+                raise ValueError(
+                    f"rules: {expression!r} is no regular expression: {error}"
+                ) from None
             rules.append(
                 Rule(
                     group["reason"],

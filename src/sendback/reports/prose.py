@@ -1,0 +1,140 @@
+"""Reports in prose: is it a bounce, a delay, an automatic answer, or none of these?"""
+
+import re
+
+from sendback.reports import autoreply, dsn, freetext
+from sendback.reports.addresses import find_address, is_system
+from sendback.reports.context import Context, judge, make_report
+from sendback.reports.report import Report
+from sendback.reports.signals import signal
+
+#: Points that make a bounce, and points that no sign of an automatic answer outweighs.
+ENOUGH = 3
+PLENTY = 5
+
+_REPLY_PREFIX = re.compile(r"\s*(?:re|fwd?|aw|wg|sv|rv|tr|vs|antw|ответ)\s*:", re.IGNORECASE)
+_GIVEN_UP = re.compile(r"fail|undeliver|returned")
+#: HOST of qmail's first line and its variants.
+_QSBF = re.compile(
+    r"(?:this is|from|by) the [\w.-]{1,30}(?: [\w.-]{1,30}){0,2} (?:program|agent|daemon) at "
+    r"([A-Za-z0-9.-]{3,255})|(?:this is|from) the [\w.-]{1,30} (?:mail )?server at ([A-Za-z0-9.-]{3,255})",
+    re.IGNORECASE,
+)
+
+
+def read_prose(context: Context, reporting_mta: str = "") -> Report:
+    """The report of a message that no structure explains; `other` when nothing else does."""
+    headers, subject, words = context.headers, context.subject, context.prose
+    if autoreply.is_unsubscribe(headers, subject) and "x-failed-recipients" not in headers:
+        context.steps.append("an unsubscribe request by mail")
+        address = context.sender
+        return make_report(
+            context, "unsubscribe", feedback_recipients=(address,) if address else ()
+        )
+    weight = _bounce_weight(context)
+    if weight <= PLENTY and autoreply.is_challenge(subject, words):
+        context.steps.append("the text asks the sender to confirm: a challenge")
+        return make_report(context, "auto-reply", challenge=True)
+    if weight < PLENTY and (sign := autoreply.is_marked(headers, subject)):
+        context.steps.append(f"auto-reply by {sign}")
+        return make_report(context, "auto-reply")
+    if weight >= ENOUGH and (bounce := _bounce(context, reporting_mta, weight)):
+        return bounce
+    if sign := autoreply.is_automatic(headers, subject, words):
+        context.steps.append(f"auto-reply by {sign}")
+        return make_report(context, "auto-reply")
+    context.steps.append("neither structure nor words of a report")
+    return make_report(context, "other")
+
+
+def is_answer(context: Context) -> bool:
+    """Whether a person answers or forwards."""
+    return bool(_REPLY_PREFIX.match(context.subject)) and not _from_system(context)
+
+
+def _from_system(context: Context) -> bool:
+    return signal("system_sender").search(context.headers.get("from", "").lower()) is not None
+
+
+def _bounce_weight(context: Context) -> int:
+    """How much speaks for a bounce."""
+    headers = context.headers
+    system, answer = _from_system(context), is_answer(context)
+    title = "" if answer else context.subject.lower()
+    own = freetext.unquoted(context.prose[:6000]).lower()
+    points = 0
+    said: list[str] = []
+    for worth, name, holds in (
+        (6, "X-Failed-Recipients", "x-failed-recipients" in headers),
+        (
+            4,
+            "report-type=delivery-status",
+            "delivery-status" in headers.get("content-type", "").lower(),
+        ),
+        (2, "a mail system's From", system),
+        (1, "null return path", _has_null_path(headers)),
+        (2, "the subject", signal("failing_subject").search(title) is not None),
+        (2, "the words", signal("failing_text").search(own) is not None),
+        (1, "a returned copy", bool(context.returned)),
+        (-2, "a person's answer", answer or (not system and "in-reply-to" in headers)),
+        (-1, "a mailing list", not system and ("list-id" in headers or "list-post" in headers)),
+        (-1, "List-Unsubscribe", not system and "list-unsubscribe" in headers),
+    ):
+        if holds:
+            points += worth
+            said.append(f"{name} ({worth:+d})")
+    context.steps.append(f"bounce weight {points} of {ENOUGH}: {', '.join(said) or 'nothing'}")
+    return points
+
+
+def _has_null_path(headers: dict[str, str]) -> bool:
+    path = headers.get("return-path")
+    if path is None:
+        return False
+    bare = path.strip(" <>")
+    return not bare or is_system(bare)
+
+
+def _bounce(context: Context, reporting_mta: str, weight: int) -> Report | None:
+    """The bounce or delay; None when little speaks for it and it accuses nobody."""
+    failures = freetext.find_failures(context.prose, context.failed_recipients, context.innocent())
+    if not failures:
+        if weight < PLENTY and not _from_system(context):
+            context.steps.append("no address is accused: not a bounce")
+            return None
+        failures = [freetext.Failure(_guess_recipient(context), context.prose)]
+    action, kind = ("delayed", "delivery-delay") if is_delay(context) else ("failed", "bounce")
+    mta = reporting_mta or _qsbf_host(context.prose)
+    context.steps.append(f"{kind} in prose, {len(failures)} address(es)")
+    recipients = tuple(
+        judge(context, dsn.Delivery(f.address, "", action, "", "", ""), mta, f.text)
+        for f in failures
+    )
+    return make_report(context, kind, recipients, reporting_mta=mta)
+
+
+def _guess_recipient(context: Context) -> str:
+    """The recipient of a report that names none: bare name, subject, returned copy."""
+    name = freetext.bare_name(context.prose)
+    if name and "@" in context.sender:
+        return f"{name}@{context.sender.rpartition('@')[2].lower()}"
+    innocent = context.innocent()
+    address = find_address(context.subject)
+    if address and address.lower() not in innocent and not is_system(address):
+        return address
+    return freetext.returned_recipient(context.returned, innocent)
+
+
+def is_delay(context: Context) -> bool:
+    """Whether the words say that delivery is still tried."""
+    own, title = context.prose[:8192].lower(), context.subject.lower()
+    trying = signal("delayed").search(own) is not None
+    if signal("delayed_subject").search(title) and not _GIVEN_UP.search(title):
+        return trying or not signal("final").search(own)
+    return trying and not signal("final").search(own)
+
+
+def _qsbf_host(words: str) -> str:
+    """HOST of 'Hi. This is the qmail-send program at HOST.', or ""."""
+    found = _QSBF.search(words[:1000])
+    return (found[1] or found[2]).rstrip(".").lower() if found else ""
