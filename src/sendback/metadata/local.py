@@ -145,7 +145,10 @@ class LocalStore:
                 raise Malformed("a token made by a newer version of sendback")
             return message_id, None, ""
         placement, at = _number(body, at)
-        return message_id, placement, str(body[at:], "utf-8")
+        try:
+            return message_id, placement, str(body[at:], "utf-8")
+        except UnicodeDecodeError:
+            raise Malformed("a token made by a newer version of sendback") from None
 
     def _link(self, placement: int | None, query: str) -> LinkFacts:
         if placement == 0:

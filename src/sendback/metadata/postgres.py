@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sendback.errors import Misconfigured, Unavailable
 from sendback.metadata.breaker import Breaker
+from sendback.model import DatabaseConnection
 
 #: Longest wait for one host while connecting; it is spent in the background.
 CONNECT_TIMEOUT = 2.0
@@ -68,7 +69,6 @@ class Database:
         self._connect_error = ""
         self._changed = threading.Condition()
         self._breakers: dict[str, Breaker] = {}
-        self._is_closed = False
 
     def run(
         self,
@@ -102,14 +102,14 @@ class Database:
         return found
 
     def close(self) -> None:
-        """Give every idle connection back; those in use are closed when their answer is there."""
+        """Close every idle connection and end all probing; whatever is asked next begins anew."""
         with self._changed:
-            self._is_closed = True
             idle, self._idle = self._idle, []
             self._count -= len(idle)
+            breakers, self._breakers = self._breakers, {}
         for channel in idle:
             channel.close()
-        for breaker in self._breakers.values():
+        for breaker in breakers.values():
             breaker.close()
 
     @property
@@ -209,23 +209,17 @@ class Database:
                     channel.close()
                     channel = None
         with self._changed:
-            if channel is None or self._is_closed:
+            if channel is None:
                 self._count -= 1
                 self._failed_connects += 1
                 self._connect_error = error
-                if channel is not None:
-                    channel.close()
             else:
                 self._idle.append(channel)
             self._changed.notify_all()
 
     def _give(self, channel: "Channel") -> None:
         with self._changed:
-            if self._is_closed:
-                self._count -= 1
-                channel.close()
-            else:
-                self._idle.append(channel)
+            self._idle.append(channel)
             self._changed.notify()
 
     def _drop(self, channel: "Channel | None") -> None:
@@ -374,6 +368,23 @@ def _refusal(result: "pq.abc.PGresult") -> _RefusedError:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split()) or "the connection is lost"
+
+
+def conninfo_of(connection: DatabaseConnection) -> str:
+    """The libpq connection string of a catalog object. `ssl`: encrypted or not at all; the
+    server's certificate is checked with a dsn that says sslmode=verify-full.
+    """
+    if connection.dsn:
+        return connection.dsn
+    given = {
+        "host": connection.hostname,
+        "port": str(connection.port),
+        "dbname": connection.database,
+        "user": connection.username,
+        "password": connection.password,
+        "sslmode": "require" if connection.ssl else "",
+    }
+    return make_conninfo("", **{key: value for key, value in given.items() if value})
 
 
 def attempts(dsn: str, *, writes: bool = False) -> Sequence[str]:
