@@ -19,7 +19,7 @@ import msgspec
 from sendback.config import Settings
 from sendback.config.load import parse_listen
 from sendback.errors import Misconfigured, Unavailable
-from sendback.model import Catalog, DatabaseConnection
+from sendback.model import Catalog, DatabaseConnection, Storage
 from sendback.model.catalog import built_in
 from sendback.secret_constants import Keyring, SecretConstantsFile
 
@@ -222,6 +222,12 @@ class Core:
         from sendback.bootstrap.sending import build_tagging
 
         return build_tagging(self, lambda: self.catalog)
+
+    def tagging_with(self, storage: Storage) -> Tagging:
+        """As `tagging`, with another default storage."""
+        from sendback.bootstrap.sending import build_tagging
+
+        return build_tagging(self, lambda: self.catalog, storage=storage)
 
     @property
     def clock(self) -> Callable[[], float]:

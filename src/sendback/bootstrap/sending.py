@@ -12,7 +12,7 @@ from sendback.bootstrap.core import Core
 from sendback.bootstrap.processes import child_settings, journal_of
 from sendback.bootstrap.status import StatusWriter
 from sendback.config import Settings
-from sendback.model import Catalog
+from sendback.model import Catalog, Storage
 
 if TYPE_CHECKING:
     from sendback.journal import Journal
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 
-def build_tagging(core: Core, catalog: Callable[[], Catalog]) -> Tagging:
+def build_tagging(
+    core: Core, catalog: Callable[[], Catalog], *, storage: Storage | None = None
+) -> Tagging:
     """Messages in, tagged messages out, by the catalog of the moment."""
     from sendback.tagging import Tagging
 
     return Tagging(
         core.metadata(writes=True),
         catalog,
-        default_storage=core.settings.storage,
+        default_storage=storage or core.settings.storage,
         validate_bounce_address=core.settings.simplemh_validate_bounce_address,
     )
 
