@@ -94,6 +94,13 @@ class EventLog:
         with self.transaction() as transaction:
             return transaction.append(batch)
 
+    def skip_to(self, seq: int) -> None:
+        """The next event gets a seq above this one: a new file must not give old numbers again."""
+        with self._write() as db:
+            if self._next_seq <= seq:
+                self._next_seq = seq + 1
+                _set_number(db, "last_seq", seq)
+
     # -- reading ---------------------------------------------------------------------------
 
     def read(

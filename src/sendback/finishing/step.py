@@ -84,7 +84,7 @@ class Finishing:
         """
         if self._must_wait():
             return False
-        work = [_Work(item.payload, item) for item in self._log.due_pending(limit // 5 + 1)]
+        work = [_Work(item.payload, item) for item in self._log.due_pending(limit)]
         self._complete_until_ms = int((self._clock() - _CAPTURE_SECONDS) * 1000)
         work += [_Work(item.payload) for item in self._reader.read(limit)]
         if not work:

@@ -4,13 +4,15 @@ frames   the bytes of a segment file, both ways
 files    the few file operations, replaceable so that tests can play a failing disk
 segment  one segment file being written
 writer   `Journal`: appends of many threads, group commit
+pressure how full it is, for other processes
 reader   `JournalReader`: all writers' segments in order, recovery, deletion
 
 Nothing here knows what a payload means.
 """
 
 from sendback.journal.files import FileOps
+from sendback.journal.pressure import Pressure, PressureGauge
 from sendback.journal.reader import JournalReader, Record
 from sendback.journal.writer import Journal, Level
 
-__all__ = ["FileOps", "Journal", "JournalReader", "Level", "Record"]
+__all__ = ["FileOps", "Journal", "JournalReader", "Level", "Pressure", "PressureGauge", "Record"]

@@ -1,0 +1,21 @@
+"""Use case: one step of one destination; and of a consumer inside the house.
+
+step      `Delivery`: order, retries, outages, parked events, dead letters
+halving   who in a batch is poison
+wanted    `Filter`: which events a destination wants
+consumer  `Following`: statistics and alike, which keep their own cursor
+"""
+
+from sendback.delivery.consumer import Consumer, Following
+from sendback.delivery.step import PROBES, SCHEDULE, WINDOW_HOURS, Delivery
+from sendback.delivery.wanted import Filter
+
+__all__ = [
+    "PROBES",
+    "SCHEDULE",
+    "WINDOW_HOURS",
+    "Consumer",
+    "Delivery",
+    "Filter",
+    "Following",
+]

@@ -1,0 +1,359 @@
+"""One step of one destination.
+
+Events go out in the order of the log, in batches, and the cursor moves behind what is dealt with:
+delivered, parked for tries of its own, or a dead letter. Two kinds of trouble:
+
+* the receiver takes nothing (an outage): the same batch is tried again, every 30 s at the latest;
+  events that were due for longer than the window become dead letters;
+* it takes others but not this one: a batch refused, or failing three times, is halved until
+  the poison event is alone. Refused, it is a dead letter; failing, it is parked and tried on the
+  schedule of Standard Webhooks while the rest moves on.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from sendback.delivery.halving import ALL_REFUSED, halve, is_fault
+from sendback.delivery.wanted import Filter
+from sendback.eventlog import Attempt, EventLog, Parked, StoredEvent
+from sendback.sinks import Outcome, Result, Sink
+
+#: Seconds before each next try of a parked event (Standard Webhooks); the last one repeats.
+SCHEDULE = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+#: Seconds before each next try while nothing is taken; the last one repeats.
+PROBES = (5, 10, 20, 30)
+#: The window of Standard Webhooks, 75 h 35 m.
+WINDOW_HOURS = 75.6
+_HALVE_AFTER = 3
+_PARKED_AT_ONCE = 10
+_AGED_AT_ONCE = 5000
+_SINGLES_AT_ONCE = 200
+_STEP_SECONDS = 1.0
+
+
+class Delivery:
+    """One destination. `step` and `wait` are called by one thread."""
+
+    def __init__(
+        self,
+        name: str,
+        log: EventLog,
+        sink: Sink,
+        wanted: Filter,
+        *,
+        max_batch: int = 500,
+        parallel: int = 1,
+        window_hours: float = WINDOW_HOURS,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        """`parallel` above 1 sends so many batches at once: their order is lost, and after a
+        failure some may come twice.
+        """
+        self.name = name
+        self._log, self._state, self._sink, self._wanted = log, log.deliveries, sink, wanted
+        self._max_batch, self._parallel = max_batch, parallel
+        self._window_ms = int(window_hours * 3_600_000)
+        self._clock, self._monotonic, self._uniform, self._say = clock, monotonic, uniform, say
+        self._not_before = 0.0
+        self._failures = 0
+        self._refused_in_a_row = 0
+        self._stored_cursor = -1
+        self._cursor = 0
+        self._cursor_saved = 0.0
+        self._pool = ThreadPoolExecutor(parallel, f"deliver-{name}") if parallel > 1 else None
+
+    def step(self) -> bool:
+        """Try to deliver what comes next; True when there was something to do.
+
+        Unavailable when the log can't be read or written; what was delivered and could not be
+        noted comes again, with the same ids.
+        """
+        state = self._state.state(self.name)
+        if state.state != "active":
+            self._failures, self._not_before = 0, 0.0  # resuming tries at once
+            return False
+        if self._monotonic() < self._not_before:
+            return False
+        if state.seq != self._stored_cursor:  # first step, or an operator moved it
+            self._stored_cursor = self._cursor = state.seq
+        did_parked = self._try_parked()
+        return self._try_next() or did_parked
+
+    def wait(self) -> float:
+        """Seconds until a step may have something to do although no new event came."""
+        return min(30.0, max(0.0, self._not_before - self._monotonic()) or 1.0)
+
+    def close(self) -> None:
+        """Let go of the sink."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._sink.close()
+
+    def test(self, event: StoredEvent) -> Outcome:
+        """Send one event now, outside of order and retries; nothing is noted but the attempt."""
+        attempts: list[Attempt] = []
+        outcome = self._attempt([event], attempts)
+        self._state.note(self.name, attempts=attempts, is_retry=True)
+        return outcome
+
+    # -- what comes next -------------------------------------------------------------------
+
+    def _try_next(self) -> bool:
+        limit = self._max_batch * self._parallel
+        last = self._log.last_seq()
+        page = self._log.read(self._cursor, limit, types=self._wanted.types)
+        events = [event for event in page if self._wanted.wants(event)]
+        if not events:
+            self._skip_to(page[-1].seq if len(page) == limit else max(last, self._cursor))
+            return bool(page)
+        end = page[-1].seq if len(page) == limit else last
+        size = self._sink.max_batch or self._max_batch
+        chunks = [events[i : i + size] for i in range(0, len(events), size)]
+        if self._pool is not None and not self._failures:
+            self._send_parallel(chunks, end)
+        else:
+            self._send_in_order(chunks[:_SINGLES_AT_ONCE], len(chunks), end)
+        return True
+
+    def _skip_to(self, seq: int) -> None:
+        """Nothing for us up to `seq`; stored now and then, a commit for each step costs."""
+        self._cursor = seq
+        due = self._monotonic() - self._cursor_saved > 2.0
+        if seq != self._stored_cursor and (due or seq - self._stored_cursor > 50_000):
+            self._save()
+
+    def _save(
+        self,
+        attempts: Sequence[Attempt] = (),
+        *,
+        delivered: int = 0,
+        is_retry: bool = False,
+        park: Sequence[Parked] = (),
+        bury: Sequence[tuple[int, int, str]] = (),
+        failing: bool | None = None,
+    ) -> None:
+        self._state.note(
+            self.name,
+            moved=(self._stored_cursor, self._cursor),
+            attempts=attempts,
+            delivered=delivered,
+            is_retry=is_retry,
+            park=park,
+            bury=bury,
+            failing=failing,
+        )
+        self._stored_cursor = self._cursor
+        self._cursor_saved = self._monotonic()
+
+    def _send_in_order(self, chunks: list[list[StoredEvent]], of: int, end: int) -> None:
+        attempts: list[Attempt] = []
+        delivered, began = 0, self._monotonic()
+        was_failing = self._failures > 0
+        for number, chunk in enumerate(chunks, start=1):
+            outcome = self._attempt(chunk, attempts)
+            if outcome.result is not Result.DELIVERED:
+                if delivered:
+                    self._save(attempts, delivered=delivered, is_retry=was_failing, failing=False)
+                    attempts = []
+                rest = [event for later in chunks[number - 1 :] for event in later]
+                self._trouble(rest, len(chunk), outcome, attempts)
+                return
+            self._taken()
+            delivered += len(chunk)
+            self._cursor = end if number == of else chunk[-1].seq
+            if self._monotonic() - began > _STEP_SECONDS:
+                break
+        self._save(attempts, delivered=delivered, is_retry=was_failing, failing=False)
+
+    def _send_parallel(self, chunks: list[list[StoredEvent]], end: int) -> None:
+        assert self._pool is not None
+        logs: list[list[Attempt]] = [[] for _ in chunks]
+        outcomes = list(self._pool.map(self._attempt, chunks, logs))
+        attempts = [attempt for log in logs for attempt in log]
+        delivered = 0
+        for chunk, outcome in zip(chunks, outcomes, strict=True):
+            if outcome.result is not Result.DELIVERED:
+                # Batches behind it may have arrived: they go again, with the same ids.
+                if delivered:
+                    self._save(attempts, delivered=delivered, failing=False)
+                    attempts = []
+                self._trouble(chunk, len(chunk), outcome, attempts)
+                return
+            self._taken()
+            delivered += len(chunk)
+            self._cursor = end if chunk is chunks[-1] else chunk[-1].seq
+        self._save(attempts, delivered=delivered, failing=False)
+
+    def _taken(self) -> None:
+        if self._failures:
+            self._say(f"destination {self.name}: takes events again")
+        self._failures = self._refused_in_a_row = 0
+
+    # -- trouble ---------------------------------------------------------------------------
+
+    def _trouble(
+        self, events: list[StoredEvent], tried: int, outcome: Outcome, attempts: list[Attempt]
+    ) -> None:
+        """`events` are what comes next, of which the first `tried` just failed together."""
+        self._failures += 1
+        if outcome.result is Result.GONE:
+            self._state.set_state(self.name, "disabled", "the receiver answered 410 Gone")
+            self._say(f"ERROR destination {self.name}: the receiver answered 410 Gone; disabled")
+            self._save(attempts, is_retry=self._failures > 1)
+            return
+        is_poison = outcome.result is Result.REFUSED or (
+            is_fault(outcome) and self._failures >= _HALVE_AFTER
+        )
+        if (
+            is_poison
+            and self._refused_in_a_row < ALL_REFUSED
+            and self._halve(events, tried, outcome, attempts)
+        ):
+            return
+        self._outage(events, outcome, attempts)
+
+    def _outage(self, events: list[StoredEvent], outcome: Outcome, attempts: list[Attempt]) -> None:
+        delay = PROBES[min(self._failures, len(PROBES)) - 1] * self._uniform(0.8, 1.2)
+        if outcome.retry_after is not None:
+            delay = max(delay, outcome.retry_after)
+        self._not_before = self._monotonic() + delay
+        if self._failures in (1, 10):
+            self._say(
+                f"WARNING destination {self.name}: {outcome.result.value}"
+                f" {outcome.status or ''} {outcome.answer[:200]!r}; next try in {delay:.0f} s"
+            )
+        since = self._state.state(self.name).failing_since_ms
+        bury = self._aged(events, since, outcome) if since is not None else []
+        if bury:
+            self._cursor = bury[-1][0]
+            self._say(f"ERROR destination {self.name}: {len(bury)} events became dead letters")
+        self._save(attempts, is_retry=self._failures > 1, bury=bury, failing=True)
+
+    def _aged(
+        self, events: list[StoredEvent], since_ms: int, outcome: Outcome
+    ) -> list[tuple[int, int, str]]:
+        """Events that were due for longer than the window; oldest first, without a gap."""
+        before = int(self._clock() * 1000) - self._window_ms
+        if since_ms > before:
+            return []
+        if events[0].time_ms <= before:
+            page = self._log.read(self._cursor, _AGED_AT_ONCE, types=self._wanted.types)
+            events = [event for event in page if self._wanted.wants(event)]
+        aged: list[tuple[int, int, str]] = []
+        for event in events:
+            if event.time_ms > before:
+                break
+            aged.append((event.seq, self._failures, _reason(outcome)))
+        return aged
+
+    def _halve(
+        self, events: list[StoredEvent], tried: int, first: Outcome, attempts: list[Attempt]
+    ) -> bool:
+        """Find who is poison; False when nothing could be settled: then it is an outage."""
+        found = halve(
+            events,
+            tried,
+            first,
+            lambda part: self._attempt(part, attempts),
+            max_batch=self._sink.max_batch or self._max_batch,
+        )
+        if found.settled == 0:
+            return False
+        if found.delivered:
+            self._failures = self._refused_in_a_row = 0
+        self._refused_in_a_row += len(found.refused)
+        self._cursor = events[found.settled - 1].seq
+        bury = [(event.seq, self._failures + 1, _reason(why)) for event, why in found.refused]
+        if bury:
+            self._say(f"ERROR destination {self.name}: {len(bury)} refused events, dead letters")
+        self._save(
+            attempts,
+            delivered=found.delivered,
+            is_retry=True,
+            park=[self._parked(event, why) for event, why in found.failing],
+            bury=bury,
+            failing=False if found.delivered else None,
+        )
+        if found.stopped_by is not None:
+            self._not_before = self._monotonic() + PROBES[0] * self._uniform(0.8, 1.2)
+        return True
+
+    def _parked(self, event: StoredEvent, outcome: Outcome) -> Parked:
+        now = int(self._clock() * 1000)
+        wait = int(SCHEDULE[0] * self._uniform(0.8, 1.2) * 1000)
+        return Parked(event.seq, self._failures, now + wait, now, _reason(outcome))
+
+    # -- parked events ---------------------------------------------------------------------
+
+    def _try_parked(self) -> bool:
+        due = self._state.due(self.name, _PARKED_AT_ONCE)
+        if not due or self._failures:
+            return False
+        events = {event.seq: event for event in self._log.get([item.seq for item in due])}
+        for item in due:
+            event = events.get(item.seq)
+            if event is None:
+                self._state.note(self.name, unpark=[item.seq])
+                continue
+            attempts: list[Attempt] = []
+            outcome = self._attempt([event], attempts)
+            self._settle_parked(item, outcome, attempts)
+            if outcome.result is Result.THROTTLED or outcome.result is Result.GONE:
+                break
+        return True
+
+    def _settle_parked(self, item: Parked, outcome: Outcome, attempts: list[Attempt]) -> None:
+        now = int(self._clock() * 1000)
+        tries = item.tries + 1
+        if outcome.result is Result.DELIVERED:
+            self._state.note(
+                self.name, attempts=attempts, is_retry=True, delivered=1, unpark=[item.seq]
+            )
+        elif outcome.result is Result.REFUSED or now - item.since_ms > self._window_ms:
+            self._say(f"ERROR destination {self.name}: event {item.seq} became a dead letter")
+            self._state.note(
+                self.name,
+                attempts=attempts,
+                is_retry=True,
+                unpark=[item.seq],
+                bury=[(item.seq, tries, _reason(outcome))],
+            )
+        else:
+            wait = SCHEDULE[min(tries, len(SCHEDULE)) - 1] * self._uniform(0.8, 1.2)
+            wait = max(wait, outcome.retry_after or 0.0)
+            again = Parked(item.seq, tries, now + int(wait * 1000), item.since_ms, _reason(outcome))
+            self._state.note(self.name, attempts=attempts, is_retry=True, park=[again])
+
+    # -- one attempt -----------------------------------------------------------------------
+
+    def _attempt(self, batch: Sequence[StoredEvent], attempts: list[Attempt]) -> Outcome:
+        began = self._monotonic()
+        at_ms = int(self._clock() * 1000)
+        try:
+            outcome = self._sink.deliver(batch)
+        except Exception as error:  # noqa: BLE001 - a sink's own fault must not end its thread
+            outcome = Outcome(Result.FAILED, None, f"fault in the sink: {type(error).__name__}")
+        attempts.append(
+            Attempt(
+                self.name,
+                at_ms,
+                batch[0].seq,
+                batch[-1].seq,
+                len(batch),
+                outcome.result.value,
+                outcome.status,
+                int((self._monotonic() - began) * 1000),
+                outcome.answer[:500],
+            )
+        )
+        return outcome
+
+
+def _reason(outcome: Outcome) -> str:
+    status = f"{outcome.status} " if outcome.status else ""
+    return f"{outcome.result.value}: {status}{outcome.answer}"[:1000]

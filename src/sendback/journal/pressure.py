@@ -1,0 +1,65 @@
+"""How full journal and event log are, in one number that every process can read cheaply.
+
+The worker writes it; readers also look at the journal themselves, for when the worker is down.
+From 0.9 on SMTP answers 452; redirects go on.
+"""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+REFUSE_FROM = 0.9
+_LOOK_SECONDS = 1.0
+_SCAN_SECONDS = 5.0
+
+
+class PressureGauge:
+    """The worker's side: `control/pressure`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(path)
+
+    def write(self, value: float) -> None:
+        """Say how full it is, 0 to 1 and above; a full disk only loses the reading."""
+        hidden = self._path.with_suffix(".tmp")
+        with contextlib.suppress(OSError):
+            hidden.write_text(f"{value:.4f}\n")
+            hidden.replace(self._path)
+
+
+class Pressure:
+    """The reading side; `current` costs a clock reading nearly always."""
+
+    def __init__(self, path: Path, journal: Path, journal_max_bytes: int) -> None:
+        self._path, self._journal, self._max_bytes = Path(path), Path(journal), journal_max_bytes
+        self._value, self._written = 0.0, 0.0
+        self._looked = self._scanned = float("-inf")
+
+    def current(self) -> float:
+        """The higher of what the worker says and what the journal's size says."""
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            with contextlib.suppress(OSError, ValueError):
+                self._written = float(self._path.read_text())
+            if now - self._scanned >= _SCAN_SECONDS:
+                self._scanned = now
+                self._value = journal_bytes(self._journal) / self._max_bytes
+        return max(self._value, self._written)
+
+    @property
+    def is_high(self) -> bool:
+        """True when SMTP has to say 452."""
+        return self.current() >= REFUSE_FROM
+
+
+def journal_bytes(directory: Path) -> int:
+    """Octets of all segments, read or not."""
+    total = 0
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.endswith(".seg"):
+                with contextlib.suppress(OSError):
+                    total += entry.stat().st_size
+    return total

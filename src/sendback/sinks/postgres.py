@@ -1,0 +1,140 @@
+"""Events as rows of a table, exactly once by event id.
+
+COPY into a staging table, then one insert that leaves out ids already there: 50,000 events a
+second and more. The table is made when it is missing and the user may make it; DDL below and in
+docs/howto/receive-webhooks.md.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import conninfo, sql
+
+from sendback.errors import Misconfigured, SendbackError
+from sendback.sinks.base import Outcome, Result, StoredEvent
+from sendback.sinks.guard import Guard
+
+#: The default table; another is named by `?table=NAME` or `?table=SCHEMA.NAME` in the url.
+TABLE = "sendback_events"
+
+DDL: LiteralString = """
+create table if not exists {table} (
+  event_id uuid primary key,
+  event_type text not null,
+  event_time timestamptz not null,
+  server_id text not null,
+  seq bigint not null,
+  email text not null,
+  listid text not null,
+  sendid text not null,
+  mail_class text not null,
+  body jsonb not null
+)
+"""
+_STAGING: LiteralString = (
+    "create temp table if not exists sendback_staging (event_id uuid, event_type text,"
+    " time_ms bigint, seq bigint, body jsonb) on commit delete rows"
+)
+_INSERT: LiteralString = """
+insert into {table} (event_id, event_type, event_time, server_id, seq, email, listid, sendid,
+  mail_class, body)
+select event_id, event_type, to_timestamp(time_ms / 1000.0), coalesce(body->>'server_id', ''),
+  seq, coalesce(body->>'email', ''), coalesce(body->>'listid', ''),
+  coalesce(body->>'sendid', ''), coalesce(body->>'mail_class', ''), body
+from sendback_staging
+on conflict (event_id) do nothing
+"""
+_SECONDS = 15
+
+
+class PostgresSink:
+    """One table; one connection, opened when it is needed."""
+
+    max_batch = 0
+
+    def __init__(self, url: str, guard: Guard) -> None:
+        """`url`: postgresql://... or a libpq conninfo. Misconfigured when it is neither."""
+        dsn, _, query = url.partition("?table=")
+        try:
+            self._parameters = conninfo.conninfo_to_dict(dsn)
+        except psycopg.ProgrammingError:
+            raise Misconfigured(
+                "the url of a postgres destination is no connection string",
+                hint="postgresql://user:password@host/database?table=NAME",
+            ) from None
+        name = sql.Identifier(*(query or TABLE).split("."))
+        self._ddl = sql.SQL(DDL).format(table=name)
+        self._insert = sql.SQL(_INSERT).format(table=name)
+        self._guard = guard
+        self._db: psycopg.Connection[Any] | None = None
+
+    def deliver(self, batch: Sequence[StoredEvent]) -> Outcome:
+        """On DELIVERED every event is committed, once. REFUSED: the server rejects a value."""
+        lines = b"".join(map(_line, batch))
+        try:
+            db = self._connection()
+            with db.transaction(), db.cursor() as cursor:
+                cursor.execute(_STAGING)
+                with cursor.copy("copy sendback_staging from stdin") as copy:
+                    copy.write(lines)
+                cursor.execute(self._insert)
+                new = cursor.rowcount
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            return Outcome(Result.REFUSED, None, _text(error))
+        except (psycopg.Error, SendbackError, OSError) as error:
+            self.close()
+            return Outcome(Result.FAILED, None, _text(error))
+        return Outcome(Result.DELIVERED, None, f"{new} new rows")
+
+    def _connection(self) -> psycopg.Connection[Any]:
+        if self._db is not None and not self._db.closed:
+            return self._db
+        parameters: dict[str, Any] = {
+            "connect_timeout": _SECONDS,
+            "options": f"-c statement_timeout={_SECONDS * 1000}",
+            "application_name": "sendback",
+            "tcp_user_timeout": _SECONDS * 1000,
+            **self._parameters,
+        }
+        host = str(parameters.get("host") or "localhost")
+        if not host.startswith("/"):
+            # The name stays for TLS; the connection goes to a checked address.
+            addresses = self._guard.addresses(host, int(parameters.get("port") or 5432))
+            parameters["hostaddr"] = addresses[0]
+        db = psycopg.connect(**parameters)
+        self._db = db
+        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):  # then it exists, or not
+            db.execute(self._ddl)
+            db.commit()
+        db.rollback()
+        return db
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._db is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._db.close()
+        self._db = None
+
+
+def _line(event: StoredEvent) -> bytes:
+    """One row in COPY's text format. JSON text holds no raw control character, only backslashes."""
+    body = event.body
+    if b"\\u0000" in body:
+        body = _without_nul(body)
+    if b"\\" in body:
+        body = body.replace(b"\\", b"\\\\")
+    head = f"{event.event_id}\t{event.type}\t{event.time_ms}\t{event.seq}\t"
+    return head.encode() + body + b"\n"
+
+
+def _without_nul(body: bytes) -> bytes:
+    r"""Jsonb can't hold U+0000: it becomes U+FFFD. An escaped backslash before `u0000` stays."""
+    pieces = body.split(b"\\\\")
+    return b"\\\\".join(piece.replace(b"\\u0000", b"\\ufffd") for piece in pieces)
+
+
+def _text(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__)[:500]
