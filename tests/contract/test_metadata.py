@@ -4,6 +4,7 @@ Tagging and answering happen in different processes, so each test has a `sender`
 """
 
 import base64
+import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
