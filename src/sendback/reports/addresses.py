@@ -22,8 +22,19 @@ _BATV_TAIL = re.compile(r"prvs=([^=/]{1,200})[=/][0-9]{4}[0-9a-f]{6}", re.IGNORE
 
 #: Mail systems themselves: never the recipient that a report is about.
 SYSTEM_NAMES = frozenset(
-    "mailer-daemon postmaster mail-daemon maildaemon mailerdaemon double-bounce mdaemon "
-    "mail.delivery.system post_master poostmaster bounce-manager".split()
+    [
+        "mailer-daemon",
+        "postmaster",
+        "mail-daemon",
+        "maildaemon",
+        "mailerdaemon",
+        "double-bounce",
+        "mdaemon",
+        "mail.delivery.system",
+        "post_master",
+        "poostmaster",
+        "bounce-manager",
+    ]
 )
 
 

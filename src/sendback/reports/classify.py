@@ -93,11 +93,14 @@ def classify(fault: Fault, table: rules.RuleTable | None = None) -> Verdict:
                 steps.append(f"{name}: enhanced code {code} noted, {status} stands")
         reason = _by_text(table, name, plain, hosts, code, field, steps)
         if reason:
-            return _done(reason, status or _usable(code, field), plain, steps)
-        if codes.is_specific(code) and (reason := codes.default_of(code)):
-            if not (name == "message text" and codes.is_specific(field) and field != code):
-                steps.append(f"{name}: no rule matches; {code} by itself means {reason}")
-                return _done(reason, status or code, plain, steps)
+            return _done(reason, status or _usable(code, field), steps)
+        if (
+            codes.is_specific(code)
+            and (reason := codes.default_of(code))
+            and not (name == "message text" and codes.is_specific(field) and field != code)
+        ):
+            steps.append(f"{name}: no rule matches; {code} by itself means {reason}")
+            return _done(reason, status or code, steps)
     return _by_codes(fault, field, status, steps)
 
 
@@ -148,20 +151,20 @@ def _by_codes(fault: Fault, field: str, status: str, steps: list[str]) -> Verdic
         reason = codes.DECIDING.get(field[2:]) or codes.default_of(field)
         if reason:
             steps.append(f"no rule matches; Status {field} means {reason}")
-            return _done(reason, status or field, text, steps)
+            return _done(reason, status or field, steps)
     for stage, pattern in _STAGES:
         if pattern.search(text) or (
             fault.diagnostic and pattern.search(fault.prose[:2048].lower())
         ):
             reason = {"sender": "rejected", "connect": "blocked", "data": "filtered"}[stage]
             steps.append(f"no rule matches; refused at stage {stage}: {reason}")
-            return _done(reason, status or field, text, steps)
+            return _done(reason, status or field, steps)
     reason = "onhold" if text.strip() else "undefined"
     steps.append(f"no rule matches: {reason}, soft")
-    return _done(reason, status or field, text, steps)
+    return _done(reason, status or field, steps)
 
 
-def _done(reason: str, status: str, text: str, steps: list[str]) -> Verdict:
+def _done(reason: str, status: str, steps: list[str]) -> Verdict:
     soft = reason == "notaccept" and status[:1] == "4"
     return Verdict(reason, status, tuple(step for step in steps if step), soft)
 

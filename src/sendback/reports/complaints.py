@@ -8,7 +8,8 @@ from sendback.reports.envelope import TEXT_CAP, decode_text
 from sendback.reports.report import Report
 
 _COMPLAINING_SUBJECT = re.compile(
-    r"\s*(?:complaint about message from|e-?mail feedback report for|abuse report for)", re.I
+    r"\s*(?:complaint about message from|e-?mail feedback report for|abuse report for)",
+    re.IGNORECASE,
 )
 _XARF_ABOUT_MAIL = {"spam", "abuse", "feedback", "messaging", "complaint"}
 
@@ -37,10 +38,12 @@ def read_complaint(context: Context) -> Report | None:
 
 def _machine_readable(context: Context) -> arf.Feedback | None:
     mail = context.mail
+    if b"feedback-" not in mail.lower:
+        return None
     for part in mail.parts:
         named = part.kind in FEEDBACK_KINDS
         if named or (
-            part.kind not in RETURNED_KINDS and b"eedback-type:" in part.body[:TEXT_CAP].lower()
+            part.kind not in RETURNED_KINDS and b"feedback-type:" in part.body[:TEXT_CAP].lower()
         ):
             feedback = arf.read_feedback(decode_text(part.decoded(), ""))
             if feedback:
@@ -58,12 +61,16 @@ def _machine_readable(context: Context) -> arf.Feedback | None:
 def _unwrapped(context: Context) -> arf.Feedback | None:
     """Reports without the ARF part: old Hotmail, XARF, plain copies at the complaint mailbox."""
     mail, subject = context.mail, context.subject
-    if arf.old_hotmail_recipient(context.returned) and arf.sounds_like_complaint(
-        subject, context.sender
+    if (
+        b"x-hmxmr" in mail.lower
+        and arf.old_hotmail_recipient(context.returned)
+        and arf.sounds_like_complaint(subject, context.sender)
     ):
         context.steps.append("X-HmXmrOriginalRecipient in the returned copy: old JMRP report")
         return arf.Feedback("abuse")
-    if "x-xarf" in mail.headers or any("xarf" in str(p.headers).lower() for p in mail.parts):
+    if b"xarf" in mail.lower and (
+        "x-xarf" in mail.headers or any("xarf" in str(p.headers).lower() for p in mail.parts)
+    ):
         kinds = {arf.read_xarf(decode_text(part.decoded(), "")) for part in mail.parts}
         if kinds & _XARF_ABOUT_MAIL:
             context.steps.append("XARF report about mail")

@@ -23,8 +23,12 @@ RETURNED_KINDS = frozenset(
     }
 )
 
-_FROM = re.compile(r"^[> \t]{0,4}(?:from|return-path|sender)[ \t]*:[ \t]*([^\n]*)", re.I | re.M)
-_MESSAGE_ID = re.compile(r"^[> \t]{0,4}message-id[ \t]*:\s*<?([^\s<>]{3,400})", re.I | re.M)
+_FROM = re.compile(
+    r"^[> \t]{0,4}(?:from|return-path|sender)[ \t]*:[ \t]*([^\n]*)", re.IGNORECASE | re.MULTILINE
+)
+_MESSAGE_ID = re.compile(
+    r"^[> \t]{0,4}message-id[ \t]*:\s*<?([^\s<>]{3,400})", re.IGNORECASE | re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ def _delivery(group: dict[str, str]) -> Delivery | None:
     diagnostic = group.get("diagnostic-code", "")
     found = _TYPE.match(diagnostic)
     if found:
-        kept = found[1].lower() in ("x-unix",)
+        kept = found[1].lower() == "x-unix"
         diagnostic = diagnostic if kept else diagnostic[found.end() :]
     return Delivery(
         address,

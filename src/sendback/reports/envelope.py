@@ -42,6 +42,11 @@ class Part(NamedTuple):
             return decode_base64(self.body[: 2 * TEXT_CAP])[:TEXT_CAP]
         return self.body[:TEXT_CAP]
 
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the body must be decoded before words can be found in it."""
+        return self.headers.get("content-transfer-encoding", "").strip()[:1] in ("q", "Q", "b", "B")
+
     def text(self) -> str:
         """The decoded body as text; HTML without its tags."""
         content_type = self.headers.get("content-type", "")
@@ -51,11 +56,11 @@ class Part(NamedTuple):
 
 
 class Mail(NamedTuple):
-    """A message: first value of each header (lower-case names), raw header block, leaves."""
+    """A message: first value of each header (lower-case names), the whole, its leaves."""
 
     headers: dict[str, str]
-    head: bytes
-    body: bytes
+    raw: bytes
+    lower: bytes
     parts: list[Part]
 
 
@@ -70,7 +75,7 @@ def open_mail(raw: bytes) -> Mail:
     headers = read_headers(head)
     parts: list[Part] = []
     _walk(headers, body, parts, 0)
-    return Mail(headers, head, body, parts)
+    return Mail(headers, raw, raw.lower(), parts)
 
 
 def split_head(raw: bytes) -> tuple[bytes, bytes]:
@@ -89,9 +94,7 @@ def read_headers(head: bytes) -> dict[str, str]:
     for name, value in _FIELD.findall(head[:TEXT_CAP]):
         key = name.decode("latin-1").lower()
         if key not in found:
-            if b"\n" in value:
-                value = b" ".join(value.split())
-            found[key] = _plain(value)
+            found[key] = _plain(b" ".join(value.split()) if b"\n" in value else value)
     return found
 
 

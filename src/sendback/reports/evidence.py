@@ -47,8 +47,7 @@ def find_evidence(mail: Mail) -> Evidence:
     """All evidence of the message, each value once, in order of appearance."""
     found: dict[bytes, dict[str, None]] = {name: {} for name in _NAMES}
     paths: dict[str, None] = {}
-    for text in _texts(mail):
-        lower = text.lower()
+    for text, lower in _texts(mail):
         if b"x-mailer-info" in lower or b"cfbl-feedback-id" in lower:
             for name in _NAMES:
                 for start in _places(lower, name):
@@ -75,21 +74,19 @@ def _places(text: bytes, word: bytes) -> list[int]:
     return places
 
 
-def _texts(mail: Mail) -> list[bytes]:
-    """The decoded forms first, as they are whole; then the message as it stood."""
+def _texts(mail: Mail) -> list[tuple[bytes, bytes]]:
+    """The decoded forms first, as they are whole; then the message as it stood. With lower case."""
     texts = []
     for part in mail.parts:
-        encoding = part.headers.get("content-transfer-encoding", "")
         html = part.kind == "text/html"
-        if not (encoding or html) or part.kind.startswith(("image/", "audio/", "video/")):
-            continue
-        if encoding.strip().lower()[:6] in ("quoted", "base64") or html:
+        if part.is_encoded or html:
+            if part.kind.startswith(("image/", "audio/", "video/")):
+                continue
             decoded = part.decoded()
             if html:
                 decoded = strip_html(decoded.decode("utf-8", "replace")).encode()
-            texts.append(decoded)
-    texts.append(mail.head)
-    texts.append(mail.body)
+            texts.append((decoded, decoded.lower()))
+    texts.append((mail.raw, mail.lower))
     return texts
 
 
@@ -103,10 +100,9 @@ def _value(text: bytes, start: int, end: int) -> str:
     pieces = [lines[0].strip()]
     for line in lines[1:]:
         soft = pieces[-1].endswith(b"=") and len(pieces[-1]) > 1
-        if quote and line.startswith(quote.rstrip()):
-            line = line[len(quote) :] if line.startswith(quote) else line[len(quote.rstrip()) :]
-        token = line.strip()
-        if not _TOKEN.fullmatch(token) or not (soft or line[:1] in (b" ", b"\t")):
+        inner = line.removeprefix(quote if line.startswith(quote) else quote.rstrip())
+        token = inner.strip()
+        if not _TOKEN.fullmatch(token) or not (soft or inner[:1] in (b" ", b"\t")):
             break
         if soft:
             pieces[-1] = pieces[-1][:-1]

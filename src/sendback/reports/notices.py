@@ -19,7 +19,7 @@ class Notice(NamedTuple):
 def read_notice(text: str) -> Notice | None:
     """The notice of a body that is SES JSON, or None."""
     start = text.find("{")
-    if start < 0 or '"notificationType' not in text.replace("\\", "") and "eventType" not in text:
+    if start < 0 or ('"notificationType' not in text.replace("\\", "") and "eventType" not in text):
         return None
     try:
         data = json.JSONDecoder().raw_decode(text[start:].replace("\n", " "))[0]

@@ -11,16 +11,16 @@ import re
 class Phrases:
     """A compiled set of alternatives; `search` finds what `re.search` would find, if not where."""
 
-    __slots__ = ("branches", "expression", "words")
+    __slots__ = ("branches", "compiled", "expression", "words")
 
     def __init__(self, expression: str) -> None:
         self.expression = expression
-        re.compile(expression)  # the whole must be sound, not only its parts
-        branches = (
-            split(expression) if "(?" != expression[:2] or expression[2:3] == ":" else [expression]
-        )
-        self.branches = tuple((_demands(branch)[:2], re.compile(branch)) for branch in branches)
-        self.words = needles(expression)
+        branches = split(expression)
+        self.branches = tuple((_demands(branch)[:2], branch) for branch in branches)
+        # Compiled on first need: most alternatives are never met, and compiling all takes 0.2 s.
+        self.compiled: list[re.Pattern[str] | None] = [None] * len(branches)
+        best = [demands[0] if demands else () for demands, _ in self.branches]
+        self.words = _without_longer(best) if all(best) else ()
 
     def search(self, text: str) -> re.Match[str] | None:
         """A match in lower-case `text`, or None."""
@@ -30,7 +30,7 @@ class Phrases:
                     break
             else:
                 return None
-        for demands, pattern in self.branches:
+        for index, (demands, branch) in enumerate(self.branches):
             for words in demands:
                 for word in words:
                     if word in text:
@@ -38,6 +38,9 @@ class Phrases:
                 else:
                     break
             else:
+                pattern = self.compiled[index]
+                if pattern is None:
+                    pattern = self.compiled[index] = re.compile(branch)
                 if found := pattern.search(text):
                     return found
         return None
@@ -49,15 +52,14 @@ def needles(expression: str) -> tuple[str, ...]:
     Reads the plain parts of the rule: top-level alternatives, then the longest literal run of
     each. Groups and classes are stepped over, so it may be less sharp than possible, never wrong.
     """
-    found: list[str] = []
-    for branch in split(expression):
-        best = _best(branch)
-        if not best:
-            return ()
-        found.extend(best)
-    # A word that contains another needs no place of its own.
-    kept = [w for w in dict.fromkeys(found) if not any(o != w and o in w for o in found)]
-    return tuple(kept)
+    best = list(map(_best, split(expression)))
+    return _without_longer(best) if all(best) else ()
+
+
+def _without_longer(sets: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """All words once; one that contains another needs no place of its own."""
+    words = dict.fromkeys(word for words in sets for word in words)
+    return tuple(w for w in words if not any(o != w and o in w for o in words))
 
 
 def _best(branch: str) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ _REFUSED = re.compile(r"[45]\d\d[ -]")
 
 def read_notice(context: Context) -> Report | None:
     """The report of an SES notice, or None when the message is none."""
-    body = context.mail.body
-    if b"otificationType" not in body and b"eventType" not in body:
+    lower = context.mail.lower
+    if b"notificationtype" not in lower and b"eventtype" not in lower:
         return None
     texts = (part.text() for part in context.mail.parts[:3])
     notice = next(filter(None, map(notices.read_notice, texts)), None)
@@ -76,10 +76,13 @@ def read_delivery_status(context: Context) -> Report | None:
 def _find(context: Context) -> dsn.Notification | None:
     """The first part with groups of fields; the part's declared type only helps."""
     best = None
+    plainly = dsn.looks_like_dsn(context.mail.lower)
     for part in context.mail.parts:
         declared = part.kind in _STATUS_KINDS
         if not declared and (
-            part.kind in RETURNED_KINDS or not dsn.looks_like_dsn(part.decoded().lower())
+            part.kind in RETURNED_KINDS
+            or not (plainly or part.is_encoded)
+            or not dsn.looks_like_dsn(part.decoded().lower())
         ):
             continue
         text = decode_text(part.decoded(), "")
