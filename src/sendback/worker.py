@@ -5,6 +5,7 @@ SIGTERM-safe: `run` ends when `stop` is set; what was under way comes again at t
 the same ids.
 """
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -208,3 +209,30 @@ class _Running:
             self._say(f"ERROR {self._work.name}: {type(error).__name__}: {error}")
             time.sleep(1.0)
             return False
+
+
+def main() -> None:
+    """The worker process that the supervisor starts: `python -m sendback.worker`."""
+    from sendback.bootstrap.working import build_worker
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    parts = build_worker()
+    signal.signal(signal.SIGHUP, lambda *_: parts.reload())
+    try:
+        Worker(
+            parts.finishing,
+            parts.log,
+            destinations=parts.destinations,
+            deliver_to=parts.deliver_to,
+            consumers=parts.consumers,
+            chores=[Chore(name, every, act) for name, every, act in parts.chores],
+            say=parts.say,
+        ).run(stop)
+    finally:
+        parts.close()
+
+
+if __name__ == "__main__":
+    main()

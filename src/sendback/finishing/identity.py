@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from sendback import verp
 from sendback.errors import Malformed, NotFound
+from sendback.metadata import BounceRef
 from sendback.model import MessageFacts, TrackingData
 from sendback.reports import Report, unwrap_srs_batv
 from sendback.secret_constants import Purpose
@@ -19,28 +20,16 @@ _TRIES = 16
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,1024}")
 
 
-class Reference(Protocol):
-    """What a genuine bounce address says: `sendback.metadata.BounceRef`."""
-
-    @property
-    def message(self) -> MessageFacts | None:
-        """The whole message, with local storage."""
-
-    @property
-    def expired(self) -> bool:
-        """Genuine, but too old to count."""
-
-
 class ReportMetadata(Protocol):
     """What finishing asks of `sendback.metadata.Metadata` about returned mail."""
 
     def resolve(self, purpose: Purpose, token: bytes) -> TrackingData:
         """Everything the token stands for. Forged, NotFound, Unavailable."""
 
-    def resolve_bounce(self, token: str) -> Reference:
+    def resolve_bounce(self, token: str) -> BounceRef:
         """What the token of a bounce address says. Forged, NotFound, Unavailable."""
 
-    def matches(self, ref: Reference, email: str, sendid: str = "") -> bool:
+    def matches(self, ref: BounceRef, email: str, sendid: str = "") -> bool:
         """True when the address is the one hashed into the bounce address."""
 
 
@@ -91,7 +80,7 @@ def of_unsubscribe(metadata: ReportMetadata, rcpt_to: str, subject: str) -> Iden
     return Identity(None, is_signed_envelope=False, reason="no signed unsubscribe token in it")
 
 
-def _reference(metadata: ReportMetadata, token: str) -> Reference | None:
+def _reference(metadata: ReportMetadata, token: str) -> BounceRef | None:
     if not token:
         return None
     try:
@@ -139,7 +128,7 @@ def _of_tokens(
     return None
 
 
-def _agreeing(metadata: ReportMetadata, ref: Reference, report: Report) -> MessageFacts | None:
+def _agreeing(metadata: ReportMetadata, ref: BounceRef, report: Report) -> MessageFacts | None:
     """The message of a signed header that agrees with the hashes, else a recipient that does."""
     for text in _first(report.mailer_info_extra):
         data = _resolved(metadata, Purpose.REPORT, text)

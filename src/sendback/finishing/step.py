@@ -4,6 +4,7 @@ Making comes before the transaction: a metadata database that takes a second to 
 hold the log. What can't be made now goes to `pending`, so that it never blocks what is behind it.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,13 @@ class Finishing:
 
     def _make_all(self, work: Sequence[_Work]) -> None:
         for item in work:
-            self._guard(item, self._resolve)
+            self._guard(item, self._decode)
+        visits = [item.record for item in work if isinstance(item.record, Visit)]
+        with contextlib.suppress(SendbackError):  # each one says it itself when it is resolved
+            self._visits.prefetch(visits)
+        for item in work:
+            if isinstance(item.record, Visit):
+                self._guard(item, self._resolve)
         for item in work:
             if item.made is None and not (item.missing or item.fault or item.is_hopeless):
                 self._guard(item, self._make)
@@ -121,12 +128,13 @@ class Finishing:
             item.fault = f"{type(error).__name__}: {error}"
             self._say(f"ERROR finishing: a record can't be finished: {type(error).__name__}")
 
-    def _resolve(self, item: _Work) -> None:
+    def _decode(self, item: _Work) -> None:
         try:
             item.record = _DECODE(item.payload)
         except msgspec.DecodeError as error:
             item.fault, item.is_hopeless = f"no known record: {error}", True
-            return
+
+    def _resolve(self, item: _Work) -> None:
         if isinstance(item.record, Visit):
             item.resolved = self._visits.resolve(item.record, is_again=item.pending is not None)
 

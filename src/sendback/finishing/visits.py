@@ -6,11 +6,11 @@ follows ten links in a second is seen as one by its first click already.
 
 import hashlib
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from sendback.agents import Observation, OtherVisit, Verdict
-from sendback.errors import NotFound, SendbackError
+from sendback.errors import Malformed, SendbackError
 from sendback.finishing.history import History
 from sendback.finishing.made import Made, event_id
 from sendback.model import (
@@ -36,6 +36,9 @@ _EMPTY = TrackingData(MessageFacts(email=""))
 class VisitMetadata(Protocol):
     """What finishing asks of `sendback.metadata.Metadata` about a visit."""
 
+    def prefetch(self, visits: Iterable[tuple[Purpose, bytes]]) -> None:
+        """Read what many tokens stand for in one question; never raises."""
+
     def link(self, purpose: Purpose, token: bytes) -> LinkFacts:
         """The destination, often from a cache. Forged, NotFound, Unavailable."""
 
@@ -54,6 +57,10 @@ class Visits:
     ) -> None:
         self._metadata, self._classify = metadata, classify
         self._server_id, self._history = server_id, history
+
+    def prefetch(self, visits: Iterable[Visit]) -> None:
+        """Ask for the rows of all these visits at once."""
+        self._metadata.prefetch([(purpose_of(visit), visit.token) for visit in visits])
 
     def resolve(self, visit: Visit, *, is_again: bool) -> tuple[TrackingData, OtherVisit]:
         """What was visited; remembered for the verdicts. Forged, NotFound, Unavailable."""
@@ -185,7 +192,7 @@ def purpose_of(visit: Visit) -> Purpose:
         return Purpose.OPEN
     if visit.kind == VisitKind.UNSUB:
         return Purpose.MAILTO if visit.hints & Hint.MAILTO else Purpose.UNSUB
-    raise NotFound(f"visit kind {visit.kind} is not known to this version")
+    raise Malformed(f"visit kind {visit.kind} is not known to this version")
 
 
 def _visitor(visit: Visit, privacy: Privacy) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """How full journal and event log are, in one number that every process can read cheaply.
 
-The worker writes it; readers also look at the journal themselves, for when the worker is down.
+The worker writes it while it is high; readers also look at the journal themselves, for when the
+worker is down.
 From 0.9 on SMTP answers 452; redirects go on.
 """
 
@@ -15,13 +16,17 @@ _SCAN_SECONDS = 5.0
 
 
 class PressureGauge:
-    """The worker's side: `control/pressure`."""
+    """The worker's side: `control/pressure`, a file that stands while the pressure is high."""
 
     def __init__(self, path: Path) -> None:
         self._path = Path(path)
 
     def write(self, value: float) -> None:
-        """Say how full it is, 0 to 1 and above; a full disk only loses the reading."""
+        """Say how full it is, 0 to 1 and above; below 0.9 the file goes. Never raises."""
+        if value < REFUSE_FROM:
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+            return
         hidden = self._path.with_suffix(".tmp")
         with contextlib.suppress(OSError):
             hidden.write_text(f"{value:.4f}\n")
@@ -41,8 +46,12 @@ class Pressure:
         now = time.monotonic()
         if now - self._looked >= _LOOK_SECONDS:
             self._looked = now
-            with contextlib.suppress(OSError, ValueError):
+            try:
                 self._written = float(self._path.read_text())
+            except FileNotFoundError:
+                self._written = 0.0
+            except (OSError, ValueError):
+                self._written = REFUSE_FROM
             if now - self._scanned >= _SCAN_SECONDS:
                 self._scanned = now
                 self._value = journal_bytes(self._journal) / self._max_bytes

@@ -1,0 +1,267 @@
+"""What the worker process is built from."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sendback.bootstrap.core import Core
+from sendback.bootstrap.processes import child_settings
+from sendback.bootstrap.status import StatusWriter
+from sendback.config import load
+from sendback.errors import Malformed, NotFound, SendbackError
+from sendback.model import Catalog, Destination
+
+if TYPE_CHECKING:
+    from sendback.agents import Rules
+    from sendback.delivery import Delivery, Following
+    from sendback.eventlog import EventLog
+    from sendback.finishing import Finishing
+    from sendback.journal import JournalReader
+
+log = logging.getLogger("sendback.worker")
+
+_CONSUMERS = ("statistics", "suppression", "signs-of-life")
+Chore = tuple[str, float, Callable[[], object]]
+
+
+@dataclass
+class WorkerParts:
+    """What `sendback.worker.Worker` is made of; `chores`: name, every so many seconds, what."""
+
+    finishing: Finishing
+    log: EventLog
+    destinations: Callable[[], Sequence[Destination]]
+    deliver_to: Callable[[Destination], Delivery]
+    consumers: Sequence[Following]
+    chores: Sequence[Chore]
+    say: Callable[[str], None]
+    reload: Callable[[], None]
+    close: Callable[[], None]
+
+
+def build_worker() -> WorkerParts:
+    """The parts of the worker process of this node."""
+    return WorkerBuilder(Core(child_settings("worker"))).build()
+
+
+class WorkerBuilder:
+    """Holds what the parts share while they are made, and the catalog as it changes."""
+
+    def __init__(self, core: Core) -> None:
+        from sendback.eventlog import EventLog
+        from sendback.finishing import Unparsed
+        from sendback.journal import JournalReader, PressureGauge
+
+        self._core, self._settings = core, core.settings
+        self._log = EventLog(core.path / "events.sqlite")
+        self._reader = JournalReader(core.path / "journal", log=say)
+        self._unparsed = Unparsed(core.path / "unparsed")
+        self._gauge = PressureGauge(core.path / "control" / "pressure")
+        self._pressure = 0.0
+        self._file_catalog = self._settings.file_catalog
+        self._catalog: Catalog = core.snapshot()
+        self._written: Catalog | None = None
+
+    def build(self) -> WorkerParts:
+        """Everything wired; nothing runs yet."""
+        finishing = self._finishing(self._reader)
+        consumers = self._consumers()
+        status = StatusWriter(self._core.path / "control", "worker", self._sample).start()
+
+        def close() -> None:
+            status.close()
+            self._log.close()
+
+        return WorkerParts(
+            finishing=finishing,
+            log=self._log,
+            destinations=lambda: self._catalog.destinations,
+            deliver_to=self.deliver_to,
+            consumers=consumers,
+            chores=self._chores(),
+            say=say,
+            reload=self._reload,
+            close=close,
+        )
+
+    # -- finishing ---------------------------------------------------------------------------
+
+    def _finishing(self, reader: JournalReader) -> Finishing:
+        from sendback.agents import classify
+        from sendback.bounces import Counting, CountingRules
+        from sendback.database.counts import BounceCounts
+        from sendback.finishing import Finishing
+        from sendback.finishing.history import History
+        from sendback.finishing.returned import Returned
+        from sendback.finishing.visits import Visits
+        from sendback.reports import parse
+
+        core, settings = self._core, self._settings
+        metadata = core.metadata(writes=False, include_retired=True)
+        rules = agent_rules(core.path / "control")
+        # Not `upgraded_database`: the worker starts while the main database is down. Whether its
+        # schema fits was asked when the node started.
+        counts = BounceCounts(core.database, settings.server_id)
+        counting = Counting(counts, CountingRules(core.path / "control" / "bounce-counting.toml"))
+        self._counting = counting
+        return Finishing(
+            reader,
+            self._log,
+            Visits(metadata, lambda seen: classify(seen, rules), settings.server_id, History()),
+            Returned(
+                metadata,
+                parse,
+                counting.count,
+                self._unparsed,
+                settings.server_id,
+                lambda: settings.local_server_names,
+            ),
+            record=settings.events.record,
+            verdict_hold_seconds=settings.events.verdict_hold_seconds,
+            must_wait=lambda: self._pressure >= 1.0,
+            say=say,
+        )
+
+    # -- consumers and destinations ----------------------------------------------------------
+
+    def _consumers(self) -> list[Following]:
+        from sendback.database.statistics import Statistics
+        from sendback.database.suppression import Suppression
+        from sendback.delivery import Following
+
+        server_id = self._settings.server_id
+        self._statistics = Statistics(self._core.database, server_id)
+        consumers = (self._statistics, Suppression(self._core.database, server_id), self._counting)
+        return [
+            Following(name, self._log, consumer, say=say)
+            for name, consumer in zip(_CONSUMERS, consumers, strict=True)
+        ]
+
+    def deliver_to(self, destination: Destination) -> Delivery:
+        """The delivery of one destination. Malformed or Misconfigured when it can't work."""
+        return delivery_of(
+            destination,
+            self._log,
+            self._core.path,
+            is_from_file=destination in self._file_catalog.destinations,
+        )
+
+    # -- chores ------------------------------------------------------------------------------
+
+    def _chores(self) -> list[Chore]:
+        return [
+            ("catalog", 1.0, self._follow_catalog),
+            ("links", 2.0, self._copy_links),
+            ("pressure", 1.0, self._measure),
+            ("prune", 10.0, self._prune),
+            ("tidy", 600.0, self._log.retention.tidy),
+            ("unparsed", 600.0, self._unparsed.prune),
+            ("counts", 3600.0, self._counting.prune),
+        ]
+
+    def _follow_catalog(self) -> None:
+        """Write the snapshot whenever the main database or the file changed."""
+        from sendback.database.snapshot import write_snapshot
+
+        catalog = self._core.catalog_store.load(self._file_catalog)
+        if catalog != self._written:
+            write_snapshot(self._core.snapshot_path, catalog)
+            self._catalog = self._written = catalog
+
+    def _copy_links(self) -> None:
+        """New links of local storage are listed in the statistics, clicked or not."""
+        local = self._core.metadata(writes=False, include_retired=True).local
+        if local is None:
+            return
+        with contextlib.suppress(NotFound):  # no message was tagged here yet
+            source = local.store_id.hex()
+            after = self._statistics.links_cursor(source)
+            while rows := local.links_after(after):
+                after = rows[-1].id
+                keys = [(row.sendid, row.listid, row.url) for row in rows]
+                self._statistics.copy_links(keys, source=source, up_to=after)
+
+    def _reload(self) -> None:
+        """A broken file keeps the old catalog; the supervisor says which line."""
+        try:
+            self._file_catalog = load().file_catalog
+        except SendbackError as error:
+            say(f"ERROR configuration: {error}; the old one stays")
+
+    def _measure(self) -> None:
+        from sendback.journal.pressure import REFUSE_FROM, journal_bytes
+
+        was_high = self._pressure >= REFUSE_FROM
+        in_log = self._log.retention.size() / self._settings.events.max_bytes
+        in_journal = journal_bytes(self._core.path / "journal") / self._settings.journal.max_bytes
+        self._pressure = max(in_log, in_journal)
+        self._gauge.write(self._pressure)
+        if (self._pressure >= REFUSE_FROM) != was_high:
+            state = "SMTP answers 452" if not was_high else "SMTP takes mail again"
+            say(f"WARNING journal or event log is {self._pressure:.0%} full: {state}")
+
+    def _prune(self) -> None:
+        events = self._settings.events
+        names = [*_CONSUMERS, *(destination.name for destination in self._catalog.destinations)]
+        self._log.retention.prune(
+            keep_ms=int(events.retention_days * 86_400_000),
+            max_bytes=int(events.max_bytes * 0.8),
+            consumers=names,
+            chunks=20,
+        )
+
+    def _sample(self) -> dict[str, Any]:
+        counters = {f"finishing_{k}": v for k, v in self._log.counters().items()}
+        counters |= {f"journal_read_{k}": v for k, v in self._reader.counters().items()}
+        full = ["journal or event log is nearly full"] if self._pressure >= 0.9 else []
+        return {"counters": counters, "degraded": full, "gauges": {"pressure": self._pressure}}
+
+
+def delivery_of(
+    destination: Destination, event_log: EventLog, data_dir: Path, *, is_from_file: bool
+) -> Delivery:
+    """The delivery of one destination. Malformed or Misconfigured when it can't work."""
+    from sendback.delivery import Delivery, Filter
+    from sendback.sinks import build_sink
+
+    return Delivery(
+        destination.name,
+        event_log,
+        build_sink(destination, data_dir=data_dir, is_from_file=is_from_file),
+        Filter(
+            types=destination.events, mail_classes=destination.mail_classes, bots=destination.bots
+        ),
+        max_batch=destination.max_batch_size,
+        parallel=destination.parallel,
+        window_hours=destination.max_retry_hours,
+        say=say,
+    )
+
+
+def agent_rules(control: Path) -> Rules:
+    """The agents' rules with the operator's `control/networks.toml` and `user_agents.toml`."""
+    from sendback.agents import load_rules
+
+    texts = []
+    for name in ("networks.toml", "user_agents.toml"):
+        path = control / name
+        texts.append(path.read_text(encoding="utf-8") if path.exists() else None)
+    try:
+        return load_rules(*texts)
+    except Malformed as error:
+        say(f"ERROR {control}: {error}; going on with our own rules")
+        return load_rules()
+
+
+def say(line: str) -> None:
+    """One log line; its first word is its level."""
+    level, _, rest = line.partition(" ")
+    if level in ("ERROR", "WARNING"):
+        log.log(getattr(logging, level), rest)
+    else:
+        log.info(line)
