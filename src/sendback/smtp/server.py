@@ -174,7 +174,8 @@ class Server:
             for session in tuple(self._sessions):
                 if self._is_overdue(session, now):
                     self.count("timeouts")
-                    session.close(_TIMEOUT)
+                    # Whoever owes a PROXY header is no SMTP client yet: nothing is said.
+                    session.close(_TIMEOUT if session.counted_ip is not None else b"")
 
     def _is_overdue(self, session: Wire, now: float) -> bool:
         limits = self.limits
