@@ -24,14 +24,14 @@ _PATH_NAMES = (
     b"return-path",
     b"delivered-to",
     b"x-original-to",
-    b"x-envelope-from",
-    b"envelope-to",
     b"original-mail-from",
-    b"envelope-from",
-    b"envelope from",
-    b"envelope sender",
+    b"envelope",
 )
-_PATH = re.compile(rb"[ \t]*[=: \t][ \t]*[<(]?([^\s<>()\"';,]{1,320}@[^\s<>()\"';,]{1,255})")
+_PATH = re.compile(
+    rb"(?:[- ](?:from|to|sender))?[ \t]*[=: \t][ \t]*[<(]?"
+    rb"([^\s<>()\"';,]{1,320}@[^\s<>()\"';,]{1,255})",
+    re.IGNORECASE,
+)
 
 
 class Evidence(NamedTuple):

@@ -20,7 +20,7 @@ _MARK = re.compile(
     rf"^[ \t|>*=#_-]{{0,60}}(?:{alternatives('original_follows')})"
     r"|^[ \t>]{0,4}(?:received|return-path|dkim-signature|x-received|domainkey-signature|arc-seal)"
     r":[ \t]*\S",
-    re.IGNORECASE | re.MULTILINE,
+    re.MULTILINE,
 )
 _QUOTED_LINE = re.compile(r"^[ \t]*[>|].*\n?", re.MULTILINE)
 #: `<addr>:`, `addr: 550 ...`, `"addr":`; the form of qmail, Postfix, OpenSMTPD, GMX, Yahoo.
@@ -66,13 +66,14 @@ class Failure(NamedTuple):
 
 def split_original(text: str) -> tuple[str, str]:
     """The report's own words, and what is returned below them."""
+    lower = text.lower()
+    if len(lower) != len(text):  # a few letters grow when lowered; places must stay the same
+        lower = text
     start = 0
-    while found := _MARK.search(text, start):
-        if found.start() > 0 and text[: found.start()].strip():
+    while found := _MARK.search(lower, start):
+        if lower[: found.start()].strip():
             return text[: found.start()], text[found.start() :]
-        if found.end() >= len(text) or found.start() > 0:
-            break
-        start = text.find("\n", found.end())
+        start = lower.find("\n", found.end())
         if start < 0:
             break
     return text, ""

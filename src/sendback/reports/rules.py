@@ -6,6 +6,8 @@ Rules are tried in order; the first that matches decides. The text comes in norm
 
 import re
 import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -34,7 +36,8 @@ class Rule(NamedTuple):
     provider: str
 
 
-class RuleTable(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class RuleTable:
     """General rules, and those of each provider with the host names that select it."""
 
     general: tuple[Rule, ...]
@@ -102,6 +105,12 @@ def match(table: RuleTable, text: str, hosts: str, reply_class: str) -> Rule | N
                 if found := _first(rules, text, reply_class):
                     return found
                 break
+    return _general(table, text, reply_class)
+
+
+@lru_cache(maxsize=1024)
+def _general(table: RuleTable, text: str, reply_class: str) -> Rule | None:
+    """Remembered: the same words come back by the thousand in a burst of bounces."""
     return _first(table.general, text, reply_class)
 
 
