@@ -15,7 +15,7 @@ _HMX = re.compile(
     r"^[> \t]{0,4}x-hmxmroriginalrecipient[ \t]*:[ \t]*([^\n]+)", re.IGNORECASE | re.MULTILINE
 )
 _LEGACY = re.compile(
-    r"complaint about message|(?:e-?mail )?(?:feedback|abuse|spam) (?:report|complaint|loop)|email feedback report|scomp",
+    r"complaint about message|(?:feedback|abuse|spam) (?:report|complaint|loop)|scomp",
     re.IGNORECASE,
 )
 

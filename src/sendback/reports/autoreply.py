@@ -1,4 +1,4 @@
-"""Mail that answers by itself and is no bounce: vacations, acknowledgements, challenges, unsubscribes."""
+"""Mail that answers by itself and is no bounce: vacations, acknowledgements, challenges."""
 
 import re
 
@@ -10,29 +10,6 @@ _SUBJECT = re.compile(
     re.IGNORECASE,
 )
 _UNSUBSCRIBE = re.compile(rf"^\s*(?:{alternatives('unsubscribe_subject')})\b", re.IGNORECASE)
-_CHALLENGE = re.compile(alternatives("challenge"))
-#: Words without which no challenge is: they keep the search off ordinary bounces.
-_CHALLENGE_HINTS = (
-    "confirm",
-    "verif",
-    "challenge",
-    "approve",
-    "guest",
-    "tmda",
-    "spam",
-    "boxbe",
-    "choicemail",
-    "held",
-    "human",
-    "validate",
-    "authenticate",
-    "bluebottle",
-    "mailblocks",
-    "sendio",
-    "sender",
-    "click",
-    "before",
-)
 _MARKING_HEADERS = (
     "x-autoreply",
     "x-autorespond",
@@ -53,11 +30,10 @@ _MARKING_HEADERS = (
 
 def is_challenge(subject: str, prose: str) -> bool:
     """Whether a person, or a program, wants the sender to prove itself first."""
-    lower = prose[:8192].lower()
-    if not any(hint in lower for hint in _CHALLENGE_HINTS):
-        return False
-    words = len(_CHALLENGE.findall(lower))
-    return words >= 2 or (words == 1 and bool(signal("challenge_subject").search(subject.lower())))
+    words = signal("challenge").count(prose[:8192].lower())
+    return words >= 2 or (
+        words == 1 and signal("challenge_subject").search(subject.lower()) is not None
+    )
 
 
 def is_marked(headers: dict[str, str], subject: str) -> str:

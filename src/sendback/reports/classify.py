@@ -19,26 +19,27 @@ _ANSWERED = re.compile(
 #: Stage of the dialog, from Exim, Postfix, Sendmail, qmail, m-FILTER, Google texts.
 _STAGES = (
     (
-        "sender",
+        "rejected",
         re.compile(
-            r"(?:after|to|our|during) (?:pipelined )?mail from|sender was rejected|state 1[23]\b|>>> mail "
+            r"(?:after|to|our|during) (?:pipelined )?mail from|sender was rejected"
+            r"|state 1[23]\b|>>> mail "
         ),
     ),
     (
-        "connect",
+        "blocked",
         re.compile(
-            r"after initial connection|while (?:performing the )?(?:initial|helo|ehlo)|to (?:helo|ehlo)|refused to talk"
+            r"after initial connection|while (?:performing the )?(?:initial|helo|ehlo)"
+            r"|to (?:helo|ehlo)|refused to talk"
         ),
     ),
     (
-        "data",
+        "filtered",
         re.compile(
-            r"after (?:end of )?data|end of data|final data|after i sent the message|state 1[78]\b|to data command"
+            r"after (?:end of )?data|end of data|final data|after i sent the message"
+            r"|state 1[78]\b|to data command"
         ),
     ),
 )
-
-
 #: Reasons that a transcript mentions on the way, against codes that say it is the address.
 _FLEETING = {"networkerror", "expired", "systemerror", "mailererror", "onhold"}
 _ADDRESS_CODES = {"1.1", "1.2", "1.3", "1.6", "1.10"}
@@ -152,12 +153,9 @@ def _by_codes(fault: Fault, field: str, status: str, steps: list[str]) -> Verdic
         if reason:
             steps.append(f"no rule matches; Status {field} means {reason}")
             return _done(reason, status or field, steps)
-    for stage, pattern in _STAGES:
-        if pattern.search(text) or (
-            fault.diagnostic and pattern.search(fault.prose[:2048].lower())
-        ):
-            reason = {"sender": "rejected", "connect": "blocked", "data": "filtered"}[stage]
-            steps.append(f"no rule matches; refused at stage {stage}: {reason}")
+    for reason, pattern in _STAGES:
+        if pattern.search(text) or pattern.search(fault.prose[:2048].lower()):
+            steps.append(f"no rule matches; refused at that stage of the dialog: {reason}")
             return _done(reason, status or field, steps)
     reason = "onhold" if text.strip() else "undefined"
     steps.append(f"no rule matches: {reason}, soft")

@@ -1,4 +1,4 @@
-"""What the readers of one message share: its parts, texts, evidence, and the steps of the verdict."""
+"""What the readers of one message share: parts, texts, evidence, the steps of the verdict."""
 
 import re
 from dataclasses import dataclass, field
@@ -159,9 +159,10 @@ def _texts(mail: Mail) -> tuple[str, str]:
             continue
         elif kind == "text/html":
             html = html or part
-        elif kind.startswith("text/") and kind not in FEEDBACK_KINDS:
-            if chosen is None or (not chosen.body.strip() and part.body.strip()):
-                chosen = part
+        elif kind in FEEDBACK_KINDS or not kind.startswith("text/"):
+            continue
+        elif chosen is None or (not chosen.body.strip() and part.body.strip()):
+            chosen = part
     best = chosen if chosen and chosen.body.strip() else html or chosen
     text = best.text() if best else ""
     if not text.strip():

@@ -30,15 +30,15 @@ _LED = re.compile(
 )
 _CODED = re.compile(rf"^[ \t]*(?:[45]\d\d[ -](?:[45]\.\d\.\d+ )?)<?({_ADDRESS})>?[.,:]+(.*)$")
 _ACCUSED = re.compile(
-    r"(?:rcpt to|recipients?|addressed to|address(?:ed)?(?: \w+)?|deliver(?:ed|y) to|undeliverable(?: to)?"
-    r"|deliver (?:your )?(?:message|mail|e-?mail)? ?to|(?:message|mail|e-?mail|sent?) to|mailbox"
+    r"(?:rcpt to|recipients?|addressed to|address(?:ed)?(?: \w+)?|deliver(?:ed|y) to"
+    r"|undeliverable(?: to)?|deliver (?:your )?(?:message|mail|e-?mail)? ?to|(?:message|mail|e-?mail|sent?) to|mailbox"
     rf"|attempts|user|for|to)[ \t]*:?[ \t\n]*[<\"'(\[]*({_ADDRESS})",
     re.IGNORECASE,
 )
 _INNOCENT = re.compile(
     r"(?:mail from|from|sender|contact|write to|assistance|questions|support|help|reply|postmaster"
-    r"|return-path|envelope-from|e-?mail us|administrator|send (?:a )?mail(?: to)?|forward|by|cc|bcc)"
-    r"[ \t]*:?[^@\n]{0,40}$",
+    r"|return-path|envelope-from|e-?mail us|administrator|send (?:a )?mail(?: to)?|forward|by"
+    r"|cc|bcc)[ \t]*:?[^@\n]{0,40}$",
     re.IGNORECASE,
 )
 _BARE_NAME = re.compile(

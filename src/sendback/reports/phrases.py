@@ -6,6 +6,7 @@ searched in lower-case text.
 """
 
 import re
+from collections.abc import Iterator
 
 
 class Phrases:
@@ -30,6 +31,15 @@ class Phrases:
                     break
             else:
                 return None
+        for found in self._matches(text):
+            return found
+        return None
+
+    def count(self, text: str) -> int:
+        """How many of the alternatives match."""
+        return sum(1 for _ in self._matches(text))
+
+    def _matches(self, text: str) -> Iterator[re.Match[str]]:
         for index, (demands, branch) in enumerate(self.branches):
             for words in demands:
                 for word in words:
@@ -42,8 +52,7 @@ class Phrases:
                 if pattern is None:
                     pattern = self.compiled[index] = re.compile(branch)
                 if found := pattern.search(text):
-                    return found
-        return None
+                    yield found
 
 
 def needles(expression: str) -> tuple[str, ...]:

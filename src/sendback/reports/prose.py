@@ -14,12 +14,8 @@ PLENTY = 5
 
 _REPLY_PREFIX = re.compile(r"\s*(?:re|fwd?|aw|wg|sv|rv|tr|vs|antw|ответ)\s*:", re.IGNORECASE)
 _GIVEN_UP = re.compile(r"fail|undeliver|returned")
-#: HOST of qmail's first line and its variants.
-_QSBF = re.compile(
-    r"(?:this is|from|by) the [\w.-]{1,30}(?: [\w.-]{1,30}){0,2} (?:program|agent|daemon) at "
-    r"([A-Za-z0-9.-]{3,255})|(?:this is|from) the [\w.-]{1,30} (?:mail )?server at ([A-Za-z0-9.-]{3,255})",
-    re.IGNORECASE,
-)
+#: HOST of qmail's first line and its variants: "the qmail-send program at HOST."
+_QSBF = re.compile(r"(?:program|agent|daemon|server) at ([a-z0-9.-]{3,255})")
 
 
 def read_prose(context: Context, reporting_mta: str = "") -> Report:
@@ -136,5 +132,5 @@ def is_delay(context: Context) -> bool:
 
 def _qsbf_host(words: str) -> str:
     """HOST of 'Hi. This is the qmail-send program at HOST.', or ""."""
-    found = _QSBF.search(words[:1000])
-    return (found[1] or found[2]).rstrip(".").lower() if found else ""
+    found = _QSBF.search(words[:1000].lower())
+    return found[1].rstrip(".") if found else ""
