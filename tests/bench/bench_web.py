@@ -1,0 +1,245 @@
+"""CPU of the public side: microseconds a request over all processes of the server.
+
+    .venv/bin/python tests/bench/bench_web.py [rounds] [seconds a run] [parts of names]
+
+Each round runs every target once, one after the other, so that all see the same machine; the
+figure is the median over the rounds, and what counts is its ratio to bare Flask on the same
+server (facts/hotpath.md section 1: CPU repeats within 10-25 %, requests a second do not). KA:
+kept-alive connections; NC: a new one for every request. Server and load have a core each. After
+each run the journal is read back: every answered visit must be in it.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from web_targets import issued
+
+from sendback.journal import JournalReader
+
+HERE = Path(__file__).parent
+CONNECTIONS = 64
+TICK = os.sysconf("SC_CLK_TCK")
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+@dataclass
+class Target:
+    """One server with one path; `level` is the journal's, "" for none."""
+
+    name: str
+    server: str
+    app: str = ""
+    path: str = "/click"
+    level: str = ""
+    threads: int = 16
+    goal: tuple[float, float] | None = None
+    cpu: dict[str, list[float]] = field(default_factory=lambda: {"KA": [], "NC": []})
+    rate: dict[str, list[float]] = field(default_factory=lambda: {"KA": [], "NC": []})
+    p99: dict[str, list[float]] = field(default_factory=lambda: {"KA": [], "NC": []})
+
+
+def targets() -> list[Target]:
+    """What is measured; goals are ratios to bare Flask on granian (issue 5, hotpath.md 9)."""
+    made = issued()
+    click = f"/click?{made.link_tokens[0][1]}"
+    opened = f"/open?{made.open_token}"
+    page = f"/unsub?{made.link_tokens[1][1]}"
+    app = "public_side"
+    return [
+        Target("nginx return 302", "nginx"),
+        Target("bare Flask, granian", "granian", "bare_flask"),
+        Target("click, no journal", "granian", app, click),
+        Target("click os", "granian", app, click, "os", goal=(0.20, 0.25)),
+        Target("click disk", "granian", app, click, "disk", goal=(0.35, 0.42)),
+        Target("pixel os", "granian", app, opened, "os", goal=(0.20, 0.25)),
+        Target("unsubscribe page", "granian", app, page, "os", goal=(0.42, 0.42)),
+        Target("forged token", "granian", app, "/click?" + "A" * 110, "os"),
+        Target("click os, Flask views", "granian", "views", click, "os"),
+        Target("bare Flask, gunicorn", "gunicorn", "bare_flask"),
+        Target("click disk, gunicorn", "gunicorn", app, click, "disk"),
+    ]
+
+
+def main() -> None:
+    """Print the table, then the goals that were missed."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    seconds = int(sys.argv[2]) if len(sys.argv) > 2 else 2
+    if not shutil.which("wrk"):
+        sys.exit("bench_web needs wrk")
+    only = sys.argv[3].split(",") if len(sys.argv) > 3 else []
+    chosen = [
+        t
+        for t in targets()
+        if (t.server != "nginx" or _nginx())
+        and (not only or t.app == "bare_flask" or any(o in t.name for o in only))
+    ]
+    for _ in range(rounds):
+        for target in chosen:
+            for mode in ("KA", "NC"):
+                measure(target, mode, seconds)
+    report(chosen)
+
+
+def measure(target: Target, mode: str, seconds: int) -> None:
+    """One run of one target: CPU, rate and p99 noted, and the journal checked."""
+    with tempfile.TemporaryDirectory(prefix="bench-web-") as scratch:
+        port = _free_port()
+        process = _serve(target, port, Path(scratch))
+        try:
+            _wait_until_ready(port, target.path)
+            before = _cpu_s(process.pid)
+            answered, p99 = _load(port, target.path, mode, seconds)
+            spent = _cpu_s(process.pid) - before
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(20)
+        target.cpu[mode].append(spent / answered * 1e6)
+        target.rate[mode].append(answered / seconds)
+        target.p99[mode].append(p99)
+        if target.level and "AAAA" not in target.path and "unsub" not in target.path:
+            recorded = _recorded(Path(scratch) / "journal")
+            # what was on its way when wrk stopped is recorded and not counted by it
+            assert answered < recorded <= answered + 1 + CONNECTIONS, (answered, recorded)
+
+
+def report(chosen: list[Target]) -> None:
+    """Microseconds of CPU and the ratio to bare Flask on granian, KA and NC."""
+    flask = next(t for t in chosen if t.app == "bare_flask" and t.server == "granian")
+    base = {mode: statistics.median(flask.cpu[mode]) for mode in ("KA", "NC")}
+    print(f"{'':24}{'CPU us KA / NC':>18}{'x Flask':>16}{'goal':>14}{'requests/s':>18}{'p99':>12}")
+    missed = []
+    for target in chosen:
+        cpu, rate, p99 = (
+            [statistics.median(values[mode]) for mode in ("KA", "NC")]
+            for values in (target.cpu, target.rate, target.p99)
+        )
+        ratio = [cpu[0] / base["KA"], cpu[1] / base["NC"]]
+        goal = f"{target.goal[0]:.2f} / {target.goal[1]:.2f}" if target.goal else ""
+        print(
+            f"{target.name:24}{cpu[0]:9.1f} /{cpu[1]:7.1f}{ratio[0]:9.2f} /{ratio[1]:5.2f}"
+            f"{goal:>14}{rate[0]:9.0f} /{rate[1]:7.0f}{p99[0]:6.1f} /{p99[1]:4.1f}"
+        )
+        if target.goal and (ratio[0] > target.goal[0] * 1.25 or ratio[1] > target.goal[1] * 1.25):
+            missed.append(target.name)
+    print("missed by more than 25 %:", ", ".join(missed) or "nothing")
+
+
+def _serve(target: Target, port: int, scratch: Path) -> subprocess.Popen[bytes]:
+    if target.server == "nginx":
+        command = _nginx_command(port, scratch)
+    else:
+        module = f"web_targets:app_{target.app}"
+        command = [sys.executable, "-m", "sendback.supervisor.web_server", module]
+    # a small environment: granian copies it into every request
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(HERE),
+        "BENCH_LEVEL": target.level,
+        "BENCH_JOURNAL": str(scratch / "journal"),
+        "SENDBACK_CHILD_LISTEN": f"127.0.0.1:{port}",
+        "SENDBACK_CHILD_SERVER": target.server,
+        "SENDBACK_CHILD_THREADS": str(target.threads),
+    }
+    (scratch / "journal").mkdir()
+    command = [*_on_core(0), *command]
+    return subprocess.Popen(command, cwd=HERE, env=env, start_new_session=True)
+
+
+def _on_core(number: int) -> list[str]:
+    cores = sorted(os.sched_getaffinity(0))
+    return ["taskset", "-c", str(cores[number % len(cores)])] if shutil.which("taskset") else []
+
+
+def _nginx() -> str | None:
+    return shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+
+
+def _nginx_command(port: int, scratch: Path) -> list[str]:
+    (scratch / "nginx.conf").write_text(
+        f"daemon off; pid {scratch}/pid; error_log stderr crit; worker_processes 1;\n"
+        "events { worker_connections 1024; }\n"
+        "http { access_log off; keepalive_requests 100000000;\n"
+        f"  client_body_temp_path {scratch}/a; proxy_temp_path {scratch}/b;\n"
+        f"  fastcgi_temp_path {scratch}/c; uwsgi_temp_path {scratch}/d;\n"
+        f"  scgi_temp_path {scratch}/e;\n"
+        f"  server {{ listen 127.0.0.1:{port}; return 302 https://shop.example.com/; }} }}\n"
+    )
+    return [_nginx() or "nginx", "-p", str(scratch), "-c", str(scratch / "nginx.conf")]
+
+
+def _load(port: int, path: str, mode: str, seconds: int) -> tuple[int, float]:
+    command = [*_on_core(1), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
+    command += ["-H", f"User-Agent: {BROWSER}", "-H", "Host: links.example.com"]
+    if mode == "NC":
+        command += ["-H", "Connection: close"]
+    out = subprocess.run(
+        [*command, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True
+    ).stdout
+    found = re.search(r"(\d+) requests in", out)
+    p99 = re.search(r"^\s+99%\s+([\d.]+)(us|ms|s)", out, re.MULTILINE)
+    assert found, out
+    assert p99, out
+    scale = {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99[2]]
+    return int(found[1]), float(p99[1]) * scale
+
+
+def _cpu_s(group: int) -> float:
+    """CPU seconds of every process of a group, finished children included."""
+    total = 0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[2]) == group:
+                total += sum(map(int, fields[11:15]))
+    return total / TICK
+
+
+def _recorded(journal: Path) -> int:
+    reader, total = JournalReader(journal), 0
+    while records := reader.read(limit=50_000):
+        total += len(records)
+    return total
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(port: int, path: str) -> None:
+    class _Stay(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_args: object) -> None:
+            return None
+
+    opener = urllib.request.build_opener(_Stay)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            opener.open(f"http://127.0.0.1:{port}{path}", timeout=2).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.02)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    main()

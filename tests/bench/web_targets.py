@@ -1,0 +1,79 @@
+"""WSGI targets that bench_web.py serves: the public side as a node builds it, and bare Flask.
+
+The journal directory and its level come by environment; everything else is the product's own.
+"""
+
+import os
+
+from sendback.journal import Journal, Level
+from sendback.metadata import Metadata
+from sendback.model import Catalog, LinkFacts, LinkKind, MessageFacts, Storage, UrlDomain, VisitKind
+from sendback.recording import Recording
+from sendback.secret_constants import Keyring
+from sendback.web.app import create_app
+from sendback.web.tracking import Site
+
+KEYRING = Keyring.from_constants(bytes(range(32)), bytes(range(32, 64)))
+LINKS = (
+    LinkFacts(url="https://shop.example.com/sale/item-4711?utm_source=mail&utm_id=17", pos=1),
+    LinkFacts(url="https://news.example.com/bye", kind=LinkKind.UNSUB_BODY_CONFIRM, pos=2),
+)
+MESSAGE = MessageFacts(
+    email="somebody@example.org",
+    listid="news",
+    sendid="news20261124",
+    mail_class="news",
+    url_domain="links.example.com",
+    tagged_at=1_790_000_000,
+)
+
+
+class NoJournal:
+    """Keeps nothing: what is left is the web's own cost."""
+
+    def append(self, payload: bytes, *, level: Level, timeout: float | None = None) -> bool:
+        """As `Journal.append`."""
+        return True
+
+
+def issued():
+    """Tokens of one message, as its links would hold them."""
+    return Metadata(KEYRING).issue(Storage.STATELESS, MESSAGE, LINKS)
+
+
+def bare_flask():
+    """The yardstick: Flask that answers one 302."""
+    from flask import Flask, Response
+
+    app = Flask("bare")
+
+    @app.get("/click")
+    def click() -> Response:
+        return Response(status=302, headers={"Location": LINKS[0].url})
+
+    return app
+
+
+def public_side(*, fast_path: bool = True):
+    """The whole public side over a real journal; BENCH_LEVEL is `os` or `disk`."""
+    if os.environ["BENCH_LEVEL"]:
+        level = Level[os.environ["BENCH_LEVEL"].upper()]
+        journal = Journal(os.environ["BENCH_JOURNAL"], "web")
+    else:
+        level, journal = Level.OS, NoJournal()
+    catalog = Catalog(url_domains=(UrlDomain(domain="links.example.com", tls=True),))
+    recording = Recording(
+        Metadata(KEYRING), journal, dict.fromkeys(VisitKind, level), lambda: catalog
+    )
+    return create_app(Site(recording, lambda: catalog), fast_path=fast_path)
+
+
+def views():
+    """The same through the Flask views (`fast_path = false`)."""
+    return public_side(fast_path=False)
+
+
+def __getattr__(name: str):
+    if name.startswith("app_"):
+        return globals()[name.removeprefix("app_")]()
+    raise AttributeError(name)
