@@ -219,7 +219,6 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     parts = build_worker()
-    signal.signal(signal.SIGHUP, lambda *_: parts.reload())
     try:
         Worker(
             parts.finishing,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sendback.bootstrap.core import Core
@@ -38,6 +37,7 @@ class SmtpParts:
 def build_smtp() -> SmtpParts:
     """The parts of a process that takes in bounces and complaints."""
     from sendback.inbound import Inbound
+    from sendback.journal import Pressure
 
     settings = child_settings("smtp")
     core = Core(settings)
@@ -56,6 +56,9 @@ def build_smtp() -> SmtpParts:
         slow = ["the journal's disk is slow or full"] if journal.degraded else []
         return {"counters": counters, "degraded": slow}
 
+    pressure = Pressure(
+        core.path / "control" / "pressure", core.path / "journal", settings.journal.max_bytes
+    )
     status = StatusWriter(core.path / "control", "smtp", sample).start()
 
     def close() -> None:
@@ -65,18 +68,7 @@ def build_smtp() -> SmtpParts:
     return SmtpParts(
         settings=settings,
         inbound=inbound,
-        is_full=Pressure(core.path / "control" / "pressure").is_high,
+        is_full=lambda: pressure.is_high,
         counters=handed.append,
         close=close,
     )
-
-
-class Pressure:
-    """Whether the worker says that journal or log is nearly full: a file that stands or not."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def is_high(self) -> bool:
-        """True while SMTP should answer 452; costs one stat."""
-        return self._path.exists()
