@@ -7,6 +7,7 @@ number, a keyed hash of everything in the link's row: who can write to the table
 link lead elsewhere. Rows never change, so what was read is kept.
 """
 
+import contextlib
 import datetime as dt
 import hmac
 import os
@@ -245,7 +246,12 @@ class ExternalStore:
         except Unavailable:
             return
         for row_id, data in answer.found.items():
-            self._remember(row_id, data, wanted[row_id])
+            opened = wanted[row_id]
+            with contextlib.suppress(Unavailable):  # of a newer version: `resolve` will say so
+                if row_id == opened.body[:_UUID]:
+                    self._keep_message(data, row_id)
+                else:
+                    self._keep_link(data, opened)
 
     def _fetch(
         self, opened: Opened, *, with_message: bool
@@ -260,10 +266,8 @@ class ExternalStore:
             if self._messages.is_unknown(row_id):
                 raise NotFound("no such row in the external database (asked a moment ago)")
         answer = self._reads.submit(wanted, time.monotonic() + self._click_deadline)
-        for row_id in wanted & answer.found.keys():
-            self._remember(row_id, answer.found[row_id], opened)
-        row = self._links.get(number)
-        message = self._messages.get(message_id) if with_message else None
+        row = self._keep_link(answer.found.get(link_id), opened)
+        message = self._keep_message(answer.found.get(message_id), message_id)
         if row is not None and (message is not None or not with_message):
             return message, row
         if answer.reasons:
@@ -272,21 +276,28 @@ class ExternalStore:
             self._messages.put_unknown(row_id)
         raise NotFound("no such row in the external database, or one that is not ours: pruned?")
 
-    def _remember(self, row_id: bytes, data: bytes, opened: Opened) -> None:
-        """Keep a row that is what the token means; Unavailable when a newer version wrote it."""
-        if row_id == opened.body[:_UUID]:
-            message = _decode(data, MessageRow)
-            if message is not None:
-                self._messages.put(row_id, _message_facts(message))
-            return
+    def _keep_message(self, data: bytes | None, message_id: bytes) -> MessageFacts | None:
+        """Keep a message's row; None when it is none of ours."""
+        row = _decode(data, MessageRow)
+        if row is None:
+            return None
+        message = _message_facts(row)
+        self._messages.put(message_id, message)
+        return message
+
+    def _keep_link(self, data: bytes | None, opened: Opened) -> LinkRow | None:
+        """Keep a link's row that is what the token's number binds; None when it is another."""
         row = _decode(data, LinkRow)
+        if row is None:
+            return None
         number = _number_of(opened)
         try:
-            # The number binds all that the row says: a row that was tampered with is none.
-            if row is not None and hmac.compare_digest(_number(opened.key, row), number):
-                self._links.put(number, row)
+            if not hmac.compare_digest(_number(opened.key, row), number):
+                return None
         except (ValueError, Malformed):  # a kind of link, or a letter, that never was
-            return
+            return None
+        self._links.put(number, row)
+        return row
 
     def _read(
         self, jobs: "Sequence[frozenset[bytes]]", deadline: float | None
@@ -471,8 +482,10 @@ class _VersionOnly(msgspec.Struct):
 _RowType = TypeVar("_RowType", MessageRow, LinkRow)
 
 
-def _decode(data: bytes, kind: type[_RowType]) -> _RowType | None:
+def _decode(data: bytes | None, kind: type[_RowType]) -> _RowType | None:
     """The row; None when it is none of ours, Unavailable when a newer version wrote it."""
+    if data is None:
+        return None
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError):

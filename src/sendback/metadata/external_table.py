@@ -42,6 +42,11 @@ create table ga_tracking_data_other partition of ga_tracking_data default;
 
 _COLUMNS = {"id": "uuid", "date": "date", "data": "jsonb"}
 _BATCH = 5000
+#: The table itself, and its partitions when it has any.
+_PARTS = (
+    "select 'ga_tracking_data'::regclass::oid"
+    " union select relid::oid from pg_partition_tree('ga_tracking_data')"
+)
 _PARTITION = re.compile(r"ga_tracking_data_(\d{8})\Z")
 
 
@@ -172,19 +177,14 @@ def _status(connection: psycopg.Connection[Any]) -> Status:
         table=True,
         prune_index=bool(index),
         partitioned=_is_partitioned(connection),
-        rows_estimate=max(
-            0,
-            _one(
-                connection,
-                "select coalesce(sum(c.reltuples), 0)::bigint from pg_class c"
-                " where c.oid in (select relid from pg_partition_tree('ga_tracking_data')"
-                " where isleaf)",
-            ),
+        rows_estimate=_one(
+            connection,
+            "select coalesce(sum(greatest(reltuples, 0)), 0)::bigint"
+            f" from pg_class where relkind = 'r' and oid in ({_PARTS})",  # noqa: S608 - no input
         ),
         bytes=_one(
             connection,
-            "select coalesce(sum(pg_total_relation_size(relid)), 0)::bigint"
-            " from pg_partition_tree('ga_tracking_data')",
+            f"select coalesce(sum(pg_total_relation_size(oid)), 0)::bigint from ({_PARTS}) t (oid)",  # noqa: S608 - as above
         ),
         oldest_date=oldest or "",
         newest_date=newest or "",

@@ -302,6 +302,7 @@ class Reader:
         self._path = path
         self._busy_timeout = busy_timeout
         self._own = threading.local()
+        self._opened: set[sqlite3.Connection] = set()
         self._generation = 0
         self._mutex = threading.Lock()
         self._store_id = b""
@@ -366,9 +367,11 @@ class Reader:
             if connection is None or own.generation != self._generation:
                 if connection is not None:
                     connection.close()
+                    self._opened.discard(connection)
                 own.connection = None
                 own.connection = connection = _connect(self._path, "ro", self._busy_timeout)
                 own.generation = self._generation
+                self._opened.add(connection)
             return connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             if not self._path.exists() or "no such table" in str(error):
@@ -376,12 +379,10 @@ class Reader:
             raise Unavailable(f"{self._path.name} can't be read: {error}") from error
 
     def close(self) -> None:
-        """Close this thread's connection; others close theirs when they next come by, or end."""
+        """Close every thread's connection; whoever reads next opens a new one."""
         self._generation += 1
-        connection = getattr(self._own, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._own.connection = None
+        while self._opened:
+            self._opened.pop().close()
 
     def _look_again(self) -> None:
         try:
