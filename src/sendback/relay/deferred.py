@@ -74,8 +74,8 @@ class Deferred:
                 self._next += 1
                 final = self._directory / f"{self._next:020d}-{os.getpid()}.msg"
                 data = msgspec.msgpack.encode(item)
-                write_durably(final.with_suffix(".tmp"), final, data)
                 written.append(final)
+                write_durably(final.with_suffix(".tmp"), final, data)
                 if item.is_notice:
                     os.utime(final, (0, 0))  # due at once
         except OSError as error:

@@ -1,0 +1,318 @@
+"""The ways out: routes, outbox, kept recipients, notices."""
+
+import asyncio
+import os
+from email import message_from_bytes
+from email.policy import default
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sendback.errors import Unavailable
+from sendback.model import SmtpRoute
+from sendback.relay import Answer, Deferred, Kept, Outbox, Outgoing, build_relay, failure_report
+from sendback.relay.upstream import HourlyLimit
+
+
+class Recorder:
+    """A way out that answers as told."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.sent: list[Outgoing] = []
+
+    async def send(self, outgoing: Outgoing) -> Answer:
+        self.sent.append(outgoing)
+        return self.answers.pop(0) if self.answers else Answer(250, "2.0.0 ok")
+
+    async def close(self) -> None: ...
+
+
+def kept(**fields) -> Kept:
+    values = {
+        "mail_from": "bounce+t@mx.test",
+        "rcpt": "ada@x.test",
+        "message": b"Subject: x\r\n\r\nbody",
+        "utf8": False,
+        "client_mail_from": "news@y.test",
+        "kept_at": 1000.0,
+    }
+    return Kept(**{**values, **fields})
+
+
+# -- answers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [
+        (Answer(250, "2.0.0 Ok"), b"250 2.0.0 Ok\r\n"),
+        (Answer(550, "5.1.1 a\n5.1.1 a"), b"550-5.1.1 a\r\n550 5.1.1 a\r\n"),
+        (Answer(451, ""), b"451 \r\n"),
+        (Answer(550, "a\rb\0c\x7f"), b"550 a b c \r\n"),
+        (Answer(550, "\udcff"), b"550 ?\r\n"),
+    ],
+)
+def test_an_answer_is_handed_on_unchanged(answer, reply):
+    assert answer.as_reply() == reply
+
+
+@settings(max_examples=200)
+@given(st.text(max_size=80))
+def test_an_answer_never_breaks_out_of_its_reply(text):
+    lines = Answer(550, text).as_reply().split(b"\r\n")
+    assert lines.pop() == b""
+    assert all(line.startswith(b"550-") for line in lines[:-1])
+    assert lines[-1].startswith(b"550 ")
+    assert not any(b"\r" in line or b"\n" in line or b"\0" in line for line in lines)
+
+
+# -- routes -----------------------------------------------------------------------------------
+
+
+def test_routes_by_domain(tmp_path):  # S0.8
+    relay = build_relay(
+        [
+            SmtpRoute(domain="Bounce.Example.com", host="127.0.0.1", port=1),
+            SmtpRoute(domain="*", host="127.0.0.1", port=2),
+        ],
+        hostname="mx.test",
+        outbox=Outbox(tmp_path),
+    )
+    assert set(relay._by_domain) == {"bounce.example.com"}
+    assert relay._by_domain["bounce.example.com"]._route.port == 1
+    assert relay._fallback._route.port == 2
+
+
+def test_the_hourly_limit_counts_by_the_hour():
+    now = [3600.0]
+    limit = HourlyLimit(2, lambda: now[0])
+    assert [limit.take() for _ in range(4)] == [True, True, False, False]
+    now[0] = 7200.0
+    assert limit.take()
+
+
+# -- outbox -----------------------------------------------------------------------------------
+
+
+def test_outbox_files(tmp_path):
+    outbox = Outbox(tmp_path / "a" / "outbox")
+
+    async def main():
+        first = await outbox.send(Outgoing("", "ä@x.test", b"Subject: x\n\nbody\n"))
+        second = await outbox.send(Outgoing("s@y.test", "b@x.test", b"A: b\r\n\r\nbody"))
+        return first, second
+
+    answers = asyncio.run(main())
+    assert all(answer.is_accepted for answer in answers)
+    files = sorted((tmp_path / "a/outbox/new").iterdir())
+    assert files[0].read_bytes() == (
+        "Return-Path: <>\nDelivered-To: ä@x.test\nSubject: x\n\nbody\n".encode()
+    )
+    assert files[1].read_bytes() == (
+        b"Return-Path: <s@y.test>\r\nDelivered-To: b@x.test\r\nA: b\r\n\r\nbody"
+    )
+    assert files[0].name in answers[0].text
+    assert files[0].stat().st_mode & 0o777 == 0o600
+
+
+def test_an_outbox_that_cannot_be_written(tmp_path):
+    (tmp_path / "outbox").write_text("a file")
+    answer = asyncio.run(Outbox(tmp_path / "outbox").send(Outgoing("", "b@x.test", b"x")))
+    assert answer.code == 452
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
+    written = os.write
+
+    def full(fd, data):
+        if len(data) > 50:
+            return written(fd, data[:50])
+        raise OSError(28, "No space left on device")
+
+    outbox = Outbox(tmp_path)
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(Unavailable):
+        outbox.write(Outgoing("", "b@x.test", b"x" * 200))
+    monkeypatch.undo()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+# -- deferred ---------------------------------------------------------------------------------
+
+
+class Waiting:
+    """A `Deferred` with a clock of its own."""
+
+    def __init__(self, tmp_path, *answers: Answer) -> None:
+        self.now = 1_000_000.0
+        self.relay = Recorder(*answers)
+        self.failed: list[tuple[Kept, Answer]] = []
+        self.deferred = Deferred(
+            tmp_path / "deferred", self.relay, on_failed=self.on_failed, clock=lambda: self.now
+        )
+
+    async def on_failed(self, item: Kept, answer: Answer) -> None:
+        self.failed.append((item, answer))
+
+    def put(self, **fields) -> Kept:
+        item = kept(kept_at=self.now, **fields)
+        self.deferred.put([item])
+        for path in (self.deferred._directory).iterdir():
+            if not item.is_notice:
+                os.utime(path, (self.now, self.now))
+        return item
+
+    def step(self) -> bool:
+        return asyncio.run(self.deferred.step())
+
+
+def test_a_kept_recipient_waits_and_is_sent(tmp_path):
+    waiting = Waiting(tmp_path, Answer(451, "4.0.0 later"))
+    item = waiting.put()
+    assert not waiting.step()
+    waiting.now += 301
+    assert waiting.step()
+    assert waiting.deferred.backlog() == 1
+    assert not waiting.step()
+    waiting.now += 301
+    assert waiting.step()
+    assert waiting.deferred.backlog() == 0
+    assert waiting.relay.sent == [item.outgoing] * 2
+    assert waiting.failed == []
+
+
+def test_it_survives_a_restart(tmp_path):
+    item = Waiting(tmp_path).put()
+    again = Waiting(tmp_path)
+    again.now += 1000
+    assert again.step()
+    assert again.relay.sent == [item.outgoing]
+
+
+def test_waiting_grows_and_ends_after_five_days(tmp_path):
+    waiting = Waiting(tmp_path, *[Answer(451, "4.0.0 later")] * 1000)
+    waiting.put()
+    attempts = []
+    start = waiting.now
+    while waiting.deferred.backlog():
+        waiting.now += 60
+        if waiting.step():
+            attempts.append(waiting.now - start)
+    assert 20 < len(attempts) < 60
+    assert 5 * 86400 <= attempts[-1] < 5 * 86400 + 4 * 3600 + 120
+    assert attempts[0] <= 360
+    assert [answer.code for _, answer in waiting.failed] == [451]
+
+
+def test_a_refusal_ends_it(tmp_path):
+    waiting = Waiting(tmp_path, Answer(550, "5.1.1 no"))
+    item = waiting.put()
+    waiting.now += 301
+    assert waiting.step()
+    assert waiting.failed == [(item, Answer(550, "5.1.1 no"))]
+    assert waiting.deferred.backlog() == 0
+
+
+def test_a_failure_that_cannot_be_recorded_is_not_forgotten(tmp_path):
+    waiting = Waiting(tmp_path, Answer(550, "5.1.1 no"))
+    waiting.put()
+    waiting.now += 301
+
+    async def full(item, answer):
+        raise Unavailable("disk full")
+
+    waiting.deferred._on_failed = full
+    assert waiting.step()
+    assert waiting.deferred.backlog() == 1
+
+
+def test_a_notice_goes_at_once(tmp_path):
+    waiting = Waiting(tmp_path)
+    waiting.put(is_notice=True)
+    assert waiting.step()
+    assert waiting.deferred.backlog() == 0
+
+
+def test_an_unreadable_file_is_put_aside(tmp_path):
+    waiting = Waiting(tmp_path)
+    waiting.put()
+    (path,) = waiting.deferred._directory.iterdir()
+    path.write_bytes(path.read_bytes()[:20])
+    os.utime(path, (0, 0))
+    assert waiting.step()
+    assert not waiting.step()
+    assert [left.suffix for left in waiting.deferred._directory.iterdir()] == [".bad"]
+
+
+def test_all_or_nothing(tmp_path, monkeypatch):
+    waiting = Waiting(tmp_path)
+    synced = []
+
+    def fsync(fd):
+        synced.append(fd)
+        if len(synced) > 3:
+            raise OSError(5, "I/O error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(Unavailable):
+        waiting.deferred.put([kept(), kept(), kept()])
+    assert waiting.deferred.backlog() == 0
+
+
+# -- notices ----------------------------------------------------------------------------------
+
+
+def report(**fields) -> bytes:
+    values = {
+        "reporting_mta": "mx.test",
+        "to": "news@y.test",
+        "rcpt": "ada@x.test",
+        "answer": Answer(550, "5.1.1 no such user"),
+        "message": b"Subject: x\r\nX-Mailer-Info: abc\r\n\r\nsecret body",
+        "now": 1_790_000_000.0,
+        "report_id": "0123456789ab",
+    }
+    return failure_report(**{**values, **fields})
+
+
+def test_a_notice_is_a_delivery_status_notification():
+    message = message_from_bytes(report(), policy=default)
+    assert message.get_content_type() == "multipart/report"
+    assert message["Auto-Submitted"] == "auto-replied"
+    text, status, headers = message.iter_parts()
+    assert "550 5.1.1 no such user" in text.get_content()
+    per_message, per_recipient = status.get_payload()
+    assert per_message["Reporting-MTA"] == "dns; mx.test"
+    assert per_recipient["Final-Recipient"] == "rfc822; ada@x.test"
+    assert per_recipient["Status"] == "5.1.1"
+    assert headers.get_content_type() == "text/rfc822-headers"
+    assert b"X-Mailer-Info: abc" in report()
+    assert b"secret body" not in report()
+
+
+def test_our_own_parser_understands_the_notice():
+    from sendback.reports import parse
+
+    made = parse(report(), local_servers=frozenset({"mx.test"}))
+    assert made.kind == "bounce"
+    (recipient,) = made.recipients
+    assert recipient.address == "ada@x.test"
+
+
+@settings(max_examples=100)
+@given(st.text(max_size=60), st.text(max_size=40), st.binary(max_size=20))
+def test_no_answer_forges_a_part_or_field(text, rcpt, message):
+    made = report(answer=Answer(554, text), rcpt=rcpt, message=message)
+    parts = made.split(b"--=_0123456789ab")
+    assert len(parts) == 5
+    fields = [line.split(b":")[0] for line in parts[2].strip().split(b"\n") if line]
+    assert fields == [
+        b"Content-Type",
+        b"Reporting-MTA",
+        b"Final-Recipient",
+        b"Action",
+        b"Status",
+        b"Diagnostic-Code",
+    ]
