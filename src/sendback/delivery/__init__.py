@@ -2,11 +2,13 @@
 
 step      `Delivery`: order, retries, outages, parked events, dead letters
 halving   who in a batch is poison
+made_up   the event that `destination test` sends
 wanted    `Filter`: which events a destination wants
 consumer  `Following`: statistics and alike, which keep their own cursor
 """
 
 from sendback.delivery.consumer import Consumer, Following
+from sendback.delivery.made_up import made_up_event
 from sendback.delivery.step import PROBES, SCHEDULE, WINDOW_HOURS, Delivery
 from sendback.delivery.wanted import Filter
 
@@ -18,4 +20,5 @@ __all__ = [
     "Delivery",
     "Filter",
     "Following",
+    "made_up_event",
 ]

@@ -101,6 +101,13 @@ class EventLog:
                 self._next_seq = seq + 1
                 _set_number(db, "last_seq", seq)
 
+    def relabel(self, bodies: Sequence[tuple[int, bytes]]) -> None:
+        """Replace the bodies of events that are kept: new labels, the same identity."""
+        with self._write() as db:
+            db.executemany(
+                "update events set body = ? where seq = ?", [(b, seq) for seq, b in bodies]
+            )
+
     # -- reading ---------------------------------------------------------------------------
 
     def read(

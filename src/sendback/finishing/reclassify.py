@@ -1,0 +1,93 @@
+"""Labels made again, by the rules of today, on the events that the log keeps."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from sendback.agents import Observation, OtherVisit, Verdict
+from sendback.eventlog import EventLog, StoredEvent
+from sendback.finishing.history import History
+from sendback.model import VisitKind
+
+_KINDS = {
+    "engine_click": VisitKind.CLICK,
+    "engine_open": VisitKind.OPEN,
+    "engine_unsub": VisitKind.UNSUB,
+}
+_PAGE = 2000
+
+
+def reclassify(
+    log: EventLog,
+    classify: Callable[[Observation], Verdict],
+    *,
+    since_ms: int = 0,
+    is_dry: bool = False,
+) -> dict[str, Any]:
+    """Counts: `checked`, `changed`, and `changes` by "old -> new". Without `is_dry` also written.
+
+    What a request said about itself (prefetch, one-click) and when the message was tagged are not
+    in an event, so a verdict that came from those is kept.
+    """
+    after = log.seq_at(since_ms) if since_ms else 0
+    checked, changes = 0, Counter[str]()
+    history = History()
+    while page := log.read(after, _PAGE, types=_KINDS):
+        after = page[-1].seq
+        seen = [_Seen(event, history) for event in page]
+        changed = []
+        for visit in seen:
+            checked += 1
+            label = visit.new_label(classify, history)
+            if label is not None:
+                changes[label] += 1
+                changed.append((visit.event.seq, visit.body()))
+        if changed and not is_dry:
+            log.relabel(changed)
+    return {"checked": checked, "changed": sum(changes.values()), "changes": dict(changes)}
+
+
+class _Seen:
+    """One event on its way."""
+
+    def __init__(self, event: StoredEvent, history: History) -> None:
+        self.event = event
+        self._fields: dict[str, Any] = msgspec.json.decode(event.body)
+        fields = self._fields
+        names = [fields[name] for name in ("email", "listid", "sendid", "click_tracking_id")]
+        self._message = hashlib.blake2b("\0".join(names).encode(), digest_size=8).digest()
+        self._visit = OtherVisit(
+            event.time_ms, _KINDS[event.type], fields.get("link_pos") or 0, fields["engine_ip"]
+        )
+        history.add(self._message, self._visit)
+
+    def new_label(self, classify: Callable[[Observation], Verdict], history: History) -> str | None:
+        """`old -> new` when the verdict is another one now."""
+        fields = self._fields
+        kept = {"prefetch_header", "one_click", "mailto", "honeypot", "soon"}
+        if kept & set(fields["agent_reasons"]):
+            return None
+        verdict = classify(
+            Observation(
+                kind=self._visit.kind,
+                ip=self._visit.ip,
+                user_agent=fields["user_agent"],
+                time_ms=self._visit.time_ms,
+                pos=self._visit.pos,
+                others=history.others(self._message, self._visit),
+                complete_until_ms=2**62,
+            )
+        )
+        old = fields["agent_class"]
+        if (verdict.agent_class, list(verdict.reasons)) == (old, fields["agent_reasons"]):
+            return None
+        fields["agent_class"], fields["is_bot"] = verdict.agent_class, verdict.is_bot
+        fields["agent_reasons"], fields["agent_final"] = list(verdict.reasons), True
+        return f"{old} -> {verdict.agent_class}"
+
+    def body(self) -> bytes:
+        """The event with its new label, its fields in the old order."""
+        return msgspec.json.encode(self._fields)
