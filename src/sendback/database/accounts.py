@@ -172,6 +172,12 @@ class Accounts:
                     return connection.execute(used).rowcount == 1
         return False
 
+    def is_code(self, secret: str, code: str) -> bool:
+        """True when `code` is the one of this secret now, give or take 30 s."""
+        now_step = int(self._clock()) // _STEP_SECONDS
+        steps = (now_step - 1, now_step, now_step + 1)
+        return any(hmac.compare_digest(totp(secret, step), code) for step in steps)
+
     def _new_session(self, name: str) -> str:
         session_id = secrets.token_urlsafe(32)
         now = self._now()

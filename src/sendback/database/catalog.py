@@ -44,12 +44,17 @@ class Stored(msgspec.Struct, frozen=True):
     version: int = 0
 
 
+class Stale(Conflict):
+    """The object is not at the version any more that the caller has read."""
+
+
 class CatalogStore:
     """The catalog of the main database under the configuration file's objects.
 
     Every method: Unavailable when the database is down. Changing methods: Conflict when the object
-    is the file's, exists already, is in use, or is not at `expected` any more; Malformed when it
-    is wrong by itself or names something that is not there. `actor` goes to the audit log.
+    is the file's, exists already or is in use, Stale when it is not at `expected` any more;
+    Malformed when it is wrong by itself or names something that is not there. `actor` goes to the
+    audit log.
     """
 
     def __init__(
@@ -278,7 +283,7 @@ class CatalogStore:
         if row is None:
             raise NotFound(f"there is no {kind.title} {name!r} in the main database")
         if expected is not None and expected != row.version:
-            raise Conflict(f"{kind.title} {name!r} was changed by somebody else meanwhile")
+            raise Stale(f"{kind.title} {name!r} was changed by somebody else meanwhile")
         return Stored(msgspec.json.decode(row.body, type=kind.type), "database", row.version)
 
     def _row(self, connection: sa.Connection, kind: Kind, name: str) -> sa.Row[Any] | None:
