@@ -179,8 +179,8 @@ def _status(connection: psycopg.Connection[Any]) -> Status:
         partitioned=_is_partitioned(connection),
         rows_estimate=_one(
             connection,
-            "select coalesce(sum(greatest(reltuples, 0)), 0)::bigint"
-            f" from pg_class where relkind = 'r' and oid in ({_PARTS})",  # noqa: S608 - no input
+            "select coalesce(sum(greatest(reltuples, 0)), 0)::bigint"  # noqa: S608 - no input
+            f" from pg_class where relkind = 'r' and oid in ({_PARTS})",
         ),
         bytes=_one(
             connection,
