@@ -56,12 +56,13 @@ class Fault(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The reason, the best status code, and how both came about; `soft` where it may still pass."""
+    """The reason, the best status code, how both came about, and what follows from them."""
 
     reason: str
     status: str
     explain: tuple[str, ...]
-    soft: bool = False
+    hard: bool
+    bad: bool
 
 
 @cache
@@ -84,7 +85,7 @@ def classify(fault: Fault, table: rules.RuleTable | None = None) -> Verdict:
     ):
         if not text:
             continue
-        plain = rules.normalise(text, fault.recipient)
+        plain = rules.quieten(table, rules.normalise(text, fault.recipient))
         code = _best_code(text)
         if codes.is_specific(code):
             if not status:
@@ -163,8 +164,11 @@ def _by_codes(fault: Fault, field: str, status: str, steps: list[str]) -> Verdic
 
 
 def _done(reason: str, status: str, steps: list[str]) -> Verdict:
-    soft = reason == "notaccept" and status[:1] == "4"
-    return Verdict(reason, status, tuple(step for step in steps if step), soft)
+    weight = codes.REASONS[reason]
+    temporary = status[:1] == "4"
+    hard = weight.hard and not (reason == "notaccept" and temporary)
+    bad = weight.bad and not (reason == "suspend" and temporary)
+    return Verdict(reason, status, tuple(step for step in steps if step), hard, bad)
 
 
 def _usable(code: str, field: str) -> str:

@@ -7,7 +7,7 @@ transcripts, Exchange's notes, gateways and phone carriers, in the main language
 import re
 from typing import NamedTuple
 
-from sendback.reports.addresses import ADDRESS, find_address, is_system
+from sendback.reports.addresses import ADDRESS, find_address, has_domain, is_system
 from sendback.reports.signals import alternatives
 
 #: Lines of prose that are looked at.
@@ -31,8 +31,8 @@ _LED = re.compile(
 _CODED = re.compile(rf"^[ \t]*(?:[45]\d\d[ -](?:[45]\.\d\.\d+ )?)<?({_ADDRESS})>?[.,:]+(.*)$")
 _ACCUSED = re.compile(
     r"(?:rcpt to|recipients?|addressed to|address(?:ed)?(?: \w+)?|deliver(?:ed|y) to"
-    r"|undeliverable(?: to)?|deliver (?:your )?(?:message|mail|e-?mail)? ?to|(?:message|mail|e-?mail|sent?) to|mailbox"
-    rf"|attempts|user|for|to)[ \t]*:?[ \t\n]*[<\"'(\[]*({_ADDRESS})",
+    r"|undeliverable(?: to)?|deliver (?:your )?(?:message|mail|e-?mail)? ?to"
+    rf"|(?:message|mail|e-?mail|sent?) to|mailbox|attempts|user|for|to)[ \t]*:?[ \t\n]*[<\"'(\[]*({_ADDRESS})",
     re.IGNORECASE,
 )
 _INNOCENT = re.compile(
@@ -123,6 +123,8 @@ def _by_lines(
             address = found[1].strip(".-")
             if not _excused(address, innocent):
                 heads.append((address, number, found[2]))
+    if any(has_domain(address) for address, _, _ in heads):
+        heads = [head for head in heads if has_domain(head[0])]
     texts: dict[str, list[str]] = {}
     names: dict[str, str] = {}
     for index, (address, number, rest) in enumerate(heads):

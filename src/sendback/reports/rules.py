@@ -41,6 +41,7 @@ class RuleTable:
     """General rules, and those of each provider with the host names that select it."""
 
     general: tuple[Rule, ...]
+    noise: tuple[Phrases, ...]
     providers: tuple[tuple[str, tuple[str, ...], tuple[Rule, ...]], ...]
 
 
@@ -51,7 +52,11 @@ def load(text: str) -> RuleTable:
         (p["name"], tuple(p["hosts"]), tuple(_rules(p["groups"], p["name"])))
         for p in data.get("provider", [])
     ]
-    return RuleTable(tuple(_rules(data.get("group", []), "")), tuple(providers))
+    return RuleTable(
+        tuple(_rules(data.get("group", []), "")),
+        tuple(map(Phrases, data.get("noise", []))),
+        tuple(providers),
+    )
 
 
 def _rules(groups: list[dict[str, Any]], provider: str) -> list[Rule]:
@@ -94,6 +99,14 @@ def normalise(text: str, recipient: str = "") -> str:
     if "-" in text:
         text = _GUESS.sub("", text)
         text = _CONTINUATION.sub("", text)
+    return text
+
+
+def quieten(table: RuleTable, text: str) -> str:
+    """The normalised text without the sentences that say nothing about the cause."""
+    for noise in table.noise:
+        while found := noise.search(text):
+            text = text[: found.start()] + text[found.end() :]
     return text
 
 
