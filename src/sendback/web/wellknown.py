@@ -1,4 +1,4 @@
-"""Association files of URL domains (seed 004), robots.txt, and which hosts are ours.
+"""Association files of URL domains (seed 004), and robots.txt.
 
 The document goes out byte for byte, as application/json and without a redirect: Apple's and
 Google's fetchers accept nothing else.
@@ -46,8 +46,3 @@ class WellKnown:
         if not text:
             return self._pages.not_found(environ)
         return answers.document(text.encode(), "application/json")
-
-
-def answers_for(catalog: Catalog, host: str) -> bool:
-    """True for a URL domain: what an on-demand TLS proxy asks before it gets a certificate."""
-    return host_name(host) in catalog.url_domain_by_host

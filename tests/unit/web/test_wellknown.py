@@ -1,8 +1,6 @@
-"""Association files by Host, robots.txt, and which hosts are ours (S4.24, S4.25)."""
+"""Association files by Host, and robots.txt (S4.24, S4.25)."""
 
 import pytest
-
-from sendback.web.wellknown import answers_for
 
 AASA = b'{ "applinks": {\n "details": []} }'
 ASSET_LINKS = '[{"relation": ["é"]}]'.encode()
@@ -68,15 +66,3 @@ def test_robots_may_read_the_association_files_only(node):
         "Allow: /apple-app-site-association",
         "Disallow: /",
     ]
-
-
-def test_answers_for_names_url_domains_only(node):
-    for host in (
-        "links.example.com",
-        "LINKS.example.com.",
-        "plain.example.com:80",
-        "bücher.example",
-    ):
-        assert answers_for(node.catalog, host)
-    for host in ("", "example.com", "x.links.example.com", "links.example.com/", "*"):
-        assert not answers_for(node.catalog, host)
