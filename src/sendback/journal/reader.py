@@ -80,12 +80,13 @@ class JournalReader:
         room = max_bytes
         for known in self._segments():
             while len(records) < limit and room > 0 and not known.is_exhausted:
+                before = known.offset
                 try:
                     found = self._read_segment(known, limit - len(records))
                 except OSError as error:
                     self._complain(known.path.name, error)
                     break
-                if not found and not known.is_exhausted:
+                if known.offset == before:
                     break
                 records += found
                 room -= sum(len(record.payload) for record in found)
