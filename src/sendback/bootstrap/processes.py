@@ -126,7 +126,7 @@ class AdminParts:
 
 def build_admin() -> AdminParts:
     """The parts of the admin process."""
-    from sendback import __version__
+    from importlib.metadata import version
 
     settings = child_settings("admin")
     core = Core(settings)
@@ -141,7 +141,7 @@ def build_admin() -> AdminParts:
         last_seq=event_log.last_seq,
         catalog=core.snapshot,
         facts={
-            "Version": __version__,
+            "Version": version("sendback"),
             "Server": settings.server_id,
             "Data directory": str(core.path),
             "Key fingerprint": core.keyring.fingerprint,
