@@ -94,6 +94,13 @@ class NodeGroup(click.Group):
         super().__init__(*args, **kwargs)
         self.params.extend(_shared_options())
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As a command's: a group may work without a sub-command."""
+        try:
+            return super().invoke(ctx)
+        except SendbackError as error:
+            ctx.exit(_explain(error))
+
 
 NodeGroup.group_class = NodeGroup
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import click
 import msgspec
@@ -10,10 +10,6 @@ import msgspec
 from sendback.cli.catalog import actor, usage_errors
 from sendback.cli.context import EXIT_FAILED, Node, NodeGroup, fail, pass_node
 from sendback.cli.output import emit, print_json
-from sendback.cli.times import rfc3339
-
-if TYPE_CHECKING:
-    from sendback.bootstrap import Core
 
 
 @click.group("link", cls=NodeGroup)
@@ -26,38 +22,30 @@ def link() -> None:
 @click.pass_context
 @pass_node
 def decode(node: Node, context: click.Context, url: str) -> None:
-    """Verify a tracking URL and show what it holds; exit 1 when its MAC is bad.
+    """Verify a tracking URL, or a bounce address, and show what it holds; exit 1 "bad MAC" else.
 
-    Stateless links need nothing but the keys; others also the row on this node or in Postgres.
+    The keys suffice to verify it. What a local or external one stands for is shown when the row
+    can be read; `reason` says why not.
     """
     from sendback.errors import Forged
+    from sendback.metadata.description import describe
 
+    metadata = node.core.metadata(writes=False, include_retired=True)
     try:
-        found = decoded(node.core, url)
-    except Forged:
-        fail("bad MAC: this link was not made with our secret constants", code="forged")
+        found = msgspec.to_builtins(describe(metadata, url))
+    except Forged as error:
+        text = "bad MAC: this was not made with our secret constants"
+        fail(text, code="forged", hint=str(error))
         context.exit(EXIT_FAILED)
-    if node.json:
-        print_json(found)
-    else:
-        emit(node, {name: value for part in found.values() for name, value in part.items()})
-
-
-def decoded(core: Core, url: str) -> dict[str, dict[str, Any]]:
-    """Token, message and link of a tracking URL. Forged, Malformed, NotFound, Unavailable."""
-    from sendback import links
-
-    purpose, token = links.parse(url)
-    metadata = core.metadata(writes=False, include_retired=True)
-    try:
-        data = metadata.resolve(purpose, token)
     finally:
         metadata.close()
-    facts = {"purpose": purpose.name.lower(), "tagged": rfc3339(data.message.tagged_at * 1000)}
-    found = {"token": facts, "message": msgspec.to_builtins(data.message)}
-    if data.link is not None:
-        found["link"] = {**msgspec.to_builtins(data.link), "kind": data.link.kind.name.lower()}
-    return found
+    if node.json:
+        print_json(found)
+        return
+    flat = {name: value for name, value in found.items() if not isinstance(value, dict) and value}
+    for part in ("message", "link", "bounce"):
+        flat.update({f"{part}.{name}": value for name, value in (found[part] or {}).items()})
+    emit(node, flat)
 
 
 @link.command("override")

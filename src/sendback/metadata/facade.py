@@ -300,7 +300,11 @@ class Metadata:
     def counters(self) -> dict[str, int]:
         """Fallbacks, untracked links and refusals since the start."""
         external = self.external.counters() if self.external is not None else {}
-        return {**self._counts, **{f"external_{k}": v for k, v in external.items()}}
+        return {
+            **self._counts,
+            **{f"external_{name}": value for name, value in external.items()},
+            **{f"unknown_key_{key:02x}": count for key, count in self.unknown_keys.items()},
+        }
 
     def close(self) -> None:
         """Close every store."""
