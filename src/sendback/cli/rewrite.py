@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -63,8 +64,10 @@ def _one(
 
     check_recipient(rcpt)
     with _opened(file) as stream:
-        message = stream.read(MAX_MESSAGE + 1)
-    if len(message) > MAX_MESSAGE:
+        # Asked before it is read: a file may be sparse, and larger than memory.
+        size = os.fstat(stream.fileno()).st_size
+        message = stream.read(MAX_MESSAGE + 1) if size <= MAX_MESSAGE else b""
+    if max(size, len(message)) > MAX_MESSAGE:
         fail("the message is over 256 MB", code="too-big")
         click.get_current_context().exit(EXIT_FAILED)
     if not message.strip():
@@ -81,23 +84,28 @@ def _one(
 
         print_json(_document(tagged))
     else:
-        sys.stdout.buffer.write(tagged.message)
+        _write(tagged.message)
     if explain:
         _explain(prepared, tagged)
 
 
 def _stream(node: Node, file: Path | None) -> None:
-    from sendback.tagging import rewrite_lines
-
-    out = sys.stdout.buffer
-
-    def write(line: bytes) -> None:
-        out.write(line)
-        out.flush()
+    from sendback.tagging import bounded_lines, rewrite_lines
 
     with _opened(file) as stream:
-        is_fine = rewrite_lines(node.core.tagging, stream, write)
+        is_fine = rewrite_lines(node.core.tagging, bounded_lines(stream), _write)
     click.get_current_context().exit(0 if is_fine else EXIT_FAILED)
+
+
+def _write(data: bytes) -> None:
+    """All of it is out, or the command ends here with exit code 1."""
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush
+        fail(f"output could not be written: {error.strerror}", code="output")
+        click.get_current_context().exit(EXIT_FAILED)
 
 
 def _opened(file: Path | None) -> BinaryIO:
@@ -138,5 +146,9 @@ def _explain(prepared: Prepared, tagged: TaggedMessage) -> None:
     lines.append(("body", f"left alone: {tagged.skipped}" if tagged.skipped else "rewritten"))
     for name, value in lines:
         print(f"{name + ':':17}{value}", file=sys.stderr)
-    for part, outcome, reason, url in prepared.plan.explain():
-        print(f"part {part}: {outcome}: {reason} {url}".rstrip(), file=sys.stderr)
+    for note in prepared.plan.notes:
+        times = f" ({note.count} times)" if note.count > 1 else ""
+        print(
+            f"part {note.part}: {note.outcome}: {note.reason}{times} {note.url}".rstrip(),
+            file=sys.stderr,
+        )

@@ -10,7 +10,7 @@ tagging   the use case; mail always goes out, whatever fails
 stream    the same as lines of JSON, for `sendback rewrite --jsonl -`
 """
 
-from sendback.tagging.stream import rewrite_lines
+from sendback.tagging.stream import bounded_lines, rewrite_lines
 from sendback.tagging.tagging import Prepared, TaggedLink, TaggedMessage, Tagging
 
-__all__ = ["Prepared", "TaggedLink", "TaggedMessage", "Tagging", "rewrite_lines"]
+__all__ = ["Prepared", "TaggedLink", "TaggedMessage", "Tagging", "bounded_lines", "rewrite_lines"]

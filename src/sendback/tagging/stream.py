@@ -2,7 +2,8 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
 
 import msgspec
 
@@ -40,6 +41,19 @@ class _Failed(msgspec.Struct):
 
 class _OnlyId(msgspec.Struct):
     id: msgspec.Raw = msgspec.Raw(b"null")
+
+
+#: Octets of a line: a message of 96 MB in base64.
+MAX_LINE = 128 * 1024 * 1024
+
+
+def bounded_lines(stream: BinaryIO, limit: int = MAX_LINE) -> Iterator[bytes]:
+    """The lines of a stream as they come; of one over `limit` octets only its beginning."""
+    while line := stream.readline(limit):
+        yield line
+        # Such a beginning is no JSON, so it gets its error; the rest belongs to it.
+        while len(line) == limit and not line.endswith(b"\n"):
+            line = stream.readline(limit)
 
 
 def rewrite_lines(
