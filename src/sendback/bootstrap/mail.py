@@ -53,6 +53,8 @@ def build_smtp() -> SmtpParts:
 
     def sample() -> dict[str, Any]:
         counters = {**handed[-1], **{f"journal_{k}": v for k, v in journal.counters().items()}}
+        stored = core.metadata(writes=False).counters()
+        counters |= {f"metadata_{k}": v for k, v in stored.items()}
         slow = ["the journal's disk is slow or full"] if journal.degraded else []
         return {"counters": counters, "degraded": slow}
 

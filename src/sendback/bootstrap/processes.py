@@ -90,7 +90,11 @@ def build_web() -> WebParts:
 
     def sample() -> dict[str, Any]:
         return {
-            "counters": {**recording.counters(), **_named("journal", journal.counters())},
+            "counters": {
+                **recording.counters(),
+                **_named("journal", journal.counters()),
+                **_named("metadata", metadata.counters()),
+            },
             "degraded": ["the journal's disk is slow or full"] if journal.degraded else [],
         }
 

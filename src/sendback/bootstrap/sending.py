@@ -66,7 +66,9 @@ def build_submission() -> SubmissionParts:
     handed: list[Mapping[str, int]] = [{}]
 
     def sample() -> dict[str, Any]:
-        return {"counters": {**handed[-1], **tagging.counters()}, "degraded": []}
+        stored = core.metadata(writes=True).counters()
+        counters = {f"metadata_{name}": value for name, value in stored.items()}
+        return {"counters": {**handed[-1], **tagging.counters(), **counters}, "degraded": []}
 
     status = StatusWriter(core.path / "control", "submission", sample).start()
 

@@ -214,6 +214,8 @@ class WorkerBuilder:
     def _sample(self) -> dict[str, Any]:
         counters = {f"finishing_{k}": v for k, v in self._log.counters().items()}
         counters |= {f"journal_read_{k}": v for k, v in self._reader.counters().items()}
+        stored = self._core.metadata(writes=False, include_retired=True).counters()
+        counters |= {f"metadata_{k}": v for k, v in stored.items()}
         full = ["journal or event log is nearly full"] if self._pressure >= 0.9 else []
         return {"counters": counters, "degraded": full, "gauges": {"pressure": self._pressure}}
 
