@@ -78,7 +78,7 @@ class Identity:
 class _IdentitySplice:
     """Joins by copying; lines that were within 998 octets stay so."""
 
-    __slots__ = ("_blanks", "_eol", "_lines", "_pieces", "_spans", "_text")
+    __slots__ = ("_blanks", "_eol", "_lines", "_pieces", "_room", "_spans", "_text")
 
     def __init__(
         self, text: bytes, spans: Sequence[Span], blanks: Sequence[int], eol: bytes
@@ -92,29 +92,34 @@ class _IdentitySplice:
         # octets they may grow by, start and end.
         self._lines: list[tuple[int, int, int, int, int]] = []
         line_end = -1
+        # Values up to this length keep every line within the limit.
+        self._room = MAX_LINE * 2
         for index, (start, end) in enumerate(spans):
-            if start < line_end or (start == line_end and self._lines):
-                first, _, _, line_start, _ = self._lines[-1]
-                self._lines[-1] = (first, index + 1, self._lines[-1][2], line_start, line_end)
+            if start <= line_end:
+                first, _, room, line_start, _ = self._lines[-1]
+                self._lines[-1] = (first, index + 1, room, line_start, line_end)
+                self._room = min(self._room, room // (index + 1 - first))
                 continue
             line_start = text.rfind(b"\n", max(0, start - MAX_LINE - 1), start) + 1
             if line_start == 0 and start > MAX_LINE:
                 continue
             found = text.find(b"\n", end, line_start + MAX_LINE + 2)
+            if found < 0 and line_start + MAX_LINE + 2 < len(text):
+                continue
             line_end = found if found >= 0 else len(text)
-            length = line_end - line_start
-            if length and text[line_end - 1 : line_end] == b"\r":
-                length -= 1
-            if length > MAX_LINE:
+            room = MAX_LINE - (line_end - line_start - (text[line_end - 1 : line_end] == b"\r"))
+            if room < 0:
                 line_end = -1
                 continue
-            self._lines.append((index, index + 1, MAX_LINE - length, line_start, line_end))
+            self._lines.append((index, index + 1, room, line_start, line_end))
+            if room < self._room:
+                self._room = room
 
     def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:
         pieces = self._pieces.copy()
-        for index, value in enumerate(values):
-            start, end = self._spans[index]
-            pieces[2 * index + 1] = self._text[start:end] if value is None else value
+        _fill(pieces, values, self._text, self._spans)
+        if plain and max(map(len, values), default=0) <= self._room:  # type: ignore[arg-type]
+            return b"".join(pieces)
         for first, last, room, line_start, line_end in self._lines:
             grown = -room
             for index in range(first, last):
@@ -192,47 +197,53 @@ class QuotedPrintable:
         texts.append(binascii.a2b_qp(last))
         self.text = b"".join(texts)
 
-    def _raw_offsets(self, wanted: Sequence[int]) -> list[int]:
-        """Where the bytes at these ascending places of the text begin in the raw part.
-
-        That is right behind the byte before, so a soft break belongs to what follows it.
-        """
-        found = []
+    def splice(self, spans: Sequence[Span], blanks: Sequence[int]) -> Splice:  # noqa: ARG002
         raw, anchors = self._raw, self._anchors
         cuts = iter(anchors.items())
         cut = next(cuts, None)
-        here = there = 0
-        for target in wanted:
-            known = anchors.get(target)
-            if known is not None:
-                here, there = known, target
-                found.append(known)
-                continue
-            while cut is not None and cut[0] <= target:
-                if cut[0] > there:
-                    there, here = cut
-                cut = next(cuts, None)
-            # From a known place onwards: jump as if nothing were escaped, and count what was.
-            for token in _QP_TOKEN.finditer(raw, here):
-                if there + token.start() - here >= target:
-                    break
-                there += token.start() - here
-                here = token.end()
-                width = here - token.start()
-                if width == 1 and here == len(raw):
-                    continue
-                if raw[token.start() + 1 : token.start() + 2] not in {b"\n", b"\r"} or width == 1:
-                    there += 1
-                    if there == target:
-                        break
-            here += target - there
-            there = target
-            found.append(here)
-        return found
+        here = there = 0  # a place in the raw part, and the same in the text
+        found: list[Span] = []
+        for start, end in spans:
+            known = anchors.get(start)
+            if known is None:
+                while cut is not None and cut[0] <= start:
+                    if cut[0] > there:
+                        there, here = cut
+                    cut = next(cuts, None)
+                known = here = self._onwards(here, there, start)
+            # Mostly a `"` follows; when what stands before it decodes to the right length, it is
+            # the right one. (A `=` at the very end would be read otherwise with what follows.)
+            here = raw.find(b'"', known)
+            if (
+                here < 0
+                or len(binascii.a2b_qp(raw[known:here])) != end - start
+                or raw[here - 1] == 0x3D
+            ):
+                here = self._onwards(known, start, end)
+            there = end
+            found.append((known, here))
+        return _QuotedSplice(raw, found, self._eol)
 
-    def splice(self, spans: Sequence[Span], blanks: Sequence[int]) -> Splice:  # noqa: ARG002
-        flat = self._raw_offsets([place for span in spans for place in span])
-        return _QuotedSplice(self._raw, list(zip(flat[::2], flat[1::2], strict=True)), self._eol)
+    def _onwards(self, here: int, there: int, wanted: int) -> int:
+        """Where the byte at `wanted` of the text begins in the raw part, from a known place on.
+
+        That is right behind the byte before, so a soft break belongs to what follows it.
+        """
+        if there == wanted:
+            return here
+        raw = self._raw
+        for token in _QP_TOKEN.finditer(raw, here):
+            begin, behind = token.span()
+            if there + begin - here >= wanted:
+                break
+            there += begin - here
+            here = behind
+            # A soft break, or an `=` that ends the part, is nothing; all else one byte.
+            if raw[begin + 1 : begin + 2] not in {b"\n", b"\r", b""}:
+                there += 1
+                if there == wanted:
+                    return here
+        return here + wanted - there
 
 
 class _QuotedSplice:
@@ -269,47 +280,43 @@ class _QuotedSplice:
             previous = end
 
     def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:
-        pieces = self._pieces.copy()
+        made: list[bytes] = []
         soft = self._eol
         column = 0
-        for index, value in enumerate(values):
-            before, after = self._gaps[index]
+        for value, (before, after), (start, end) in zip(
+            values, self._gaps, self._spans, strict=True
+        ):
             column = before if before >= 0 else column - 1 - before
             if value is None:
-                start, end = self._spans[index]
-                pieces[2 * index + 1] = self._raw[start:end]
-                column = column + end - start
-                continue
-            if not plain and value.translate(None, PLAIN):
-                value = _QP_UNSAFE.sub(lambda match: b"=%02X" % match[0][0], value)
-                pieces[2 * index + 1], column = _wrap_units(value, column, after, soft)
+                made.append(self._raw[start:end])
+                column += end - start
                 continue
             size = len(value)
-            if column + size + after <= QP_COLUMNS:
-                pieces[2 * index + 1] = value
+            if not plain and value.translate(None, PLAIN):
+                wrapped, column = _wrap_units(value, column, after, soft)
+                made.append(wrapped)
+            elif column + size + after <= QP_COLUMNS:
+                made.append(value)
                 column += size
-                continue
-            at = QP_COLUMNS - 1 - column
-            lines = [value[:at] if at > 0 else b""]
-            if at < 0:
-                at = 0
-            while size - at > QP_COLUMNS - 1:
-                lines.append(value[at : at + QP_COLUMNS - 1])
-                at += QP_COLUMNS - 1
-            if at < size:
-                lines.append(value[at:])
-                column = size - at
             else:
-                column += size
-            if column + after > QP_COLUMNS:
-                lines.append(b"")
-                column = 0
-            pieces[2 * index + 1] = soft.join(lines)
+                at = QP_COLUMNS - 1 - column if column < QP_COLUMNS else 0
+                lines = [value[:at]]
+                while at < size:
+                    lines.append(value[at : at + QP_COLUMNS - 1])
+                    at += QP_COLUMNS - 1
+                column = len(lines[-1]) + (column if len(lines) == 1 else 0)
+                if column + after > QP_COLUMNS:
+                    lines.append(b"")
+                    column = 0
+                made.append(soft.join(lines))
+        pieces = self._pieces.copy()
+        pieces[1::2] = made
         return b"".join(pieces)
 
 
 def _wrap_units(value: bytes, column: int, after: int, soft: bytes) -> tuple[bytes, int]:
-    """`value`, quoted already, with soft breaks that never split an escape; and the last column."""
+    """`value` quoted, with soft breaks that never split an escape; and the last column."""
+    value = _QP_UNSAFE.sub(lambda match: b"=%02X" % match[0][0], value)
     out = []
     for unit in _QP_UNIT.findall(value):
         if column + len(unit) > QP_COLUMNS - 1:
@@ -369,9 +376,7 @@ class _Base64Splice:
 
     def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:
         pieces = self._pieces.copy()
-        for index, value in enumerate(values):
-            start, end = self._spans[index]
-            pieces[2 * index + 1] = self._text[start:end] if value is None else value
+        _fill(pieces, values, self._text, self._spans)
         packed = binascii.b2a_base64(b"".join(pieces), newline=False)
         return _lines(packed, self._width, self._eol) + self._tail
 
@@ -388,6 +393,17 @@ def _lines(packed: bytes, width: int, eol: bytes) -> bytes:
 @lru_cache(64)
 def _rows(width: int) -> struct.Struct:
     return struct.Struct(f"{width}s" * 64)
+
+
+def _fill(
+    pieces: list[bytes], values: Sequence[bytes | None], text: bytes, spans: Sequence[Span]
+) -> None:
+    if None in values:
+        values = [
+            text[start:end] if value is None else value
+            for value, (start, end) in zip(values, spans, strict=True)
+        ]
+    pieces[1::2] = values  # type: ignore[assignment]
 
 
 def _between(text: bytes, spans: Sequence[Span]) -> list[bytes]:

@@ -19,7 +19,7 @@ CONTROL: Final = (b"x-greenarrow-", b"x-sendback-")
 _NAME: Final = re.compile(r"[!-9;-~]+")
 _FIELDS: Final = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+")
 _FIELD: Final = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+\n(?:[ \t][^\n]*+\n)*+)")
-_FOLDING: Final = re.compile(rb"\r?\n(?=[ \t])")
+FOLDING: Final = re.compile(rb"\r?\n(?=[ \t])")
 
 
 class Field(NamedTuple):
@@ -45,7 +45,7 @@ def block_end(message: bytes, start: int, end: int) -> tuple[int, int] | None:
     crlf = message[first - 1] == 0x0D
     found = message.find(b"\n\r\n" if crlf else b"\n\n", first, end)
     other = message.find(b"\n\n" if crlf else b"\n\r\n", first, found + 2 if found >= 0 else end)
-    if 0 <= other and (found < 0 or other < found):
+    if other >= 0 and (found < 0 or other < found):
         return other + 1, other + (2 if crlf else 3)
     return (found + 1, found + (3 if crlf else 2)) if found >= 0 else None
 
@@ -62,7 +62,7 @@ def fields(message: bytes, start: int, end: int) -> tuple[list[Field], int]:
 
 def unfold(value: bytes) -> str:
     """A raw field value on one line, stripped; UTF-8 where it is, else Latin-1."""
-    text = _FOLDING.sub(b"", value).strip()
+    text = FOLDING.sub(b"", value).strip()
     try:
         return text.decode()
     except UnicodeDecodeError:

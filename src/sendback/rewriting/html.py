@@ -25,11 +25,8 @@ _ATTR: Final = (
     rb"[^\t\n\f\r />][^\t\n\f\r />=]*+[\t\n\f\r ]*+(?:=[\t\n\f\r ]*+" + _VALUE + rb"|(?!=))"
 )
 _ATTRS: Final = rb"(?:[\t\n\f\r /]++|" + _ATTR + rb")*+"
-#: The rest of a tag written the usual way: each value in `"` right after its `name=`.
-_PLAIN: Final = (
-    rb"""[A-Za-z0-9:-]*+(?:>|[\t\n\f\r ][^>"'=]*+"""
-    rb"""(?:(?<=[A-Za-z0-9_-])="[^"]*+"[^>"'=]*+)*+>)"""
-)
+#: The rest of a tag written the usual way, behind the first letters of its name.
+_PLAIN: Final = rb"""[A-Za-z0-9:-]*+(?:[\t\n\f\r ]++[A-Za-z:-]++="[^"]*+")*+[\t\n\f\r ]*+/?+>"""
 
 RAW_TEXT: Final = (b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes")
 #: Elements behind which the tree builder steers the tokenizer (13.2.6.4.16, .20, 13.2.6.5).
@@ -68,7 +65,7 @@ START_TAG: Final = rb"<[A-Za-z][^\t\n\f\r />]*+" + _ATTRS + rb">"
 _HREF: Final = (
     rb"(?:[\t\n\f\r /]++|(?!(?i:href)[\t\n\f\r />=])" + _ATTR + rb")*+"
     rb"[hH][rR][eE][fF][\t\n\f\r ]*+=[\t\n\f\r ]*+"
-    rb"""(?:"([^"]*+)"|'([^']*+)'|([^\t\n\f\r >"'][^\t\n\f\r >]*+))""" + _ATTRS + rb">"
+    rb"""("[^"]*+"|'[^']*+'|[^\t\n\f\r >"'][^\t\n\f\r >]*+)""" + _ATTRS + rb">"
 )
 
 
@@ -76,17 +73,21 @@ def _document(links: bytes, *, plain: bytes) -> "re.Pattern[bytes]":
     """The pattern that goes from one tag of interest to the next.
 
     `links` names the elements whose href counts; `plain` is a class of first letters with which
-    no watched element begins: tags so begun take the short way.
+    no watched element begins. Most tags take the short way, which decides by the first letters
+    and knows only `name="value"`; whatever it does not match, the exact alternatives do.
     """
     steering = b"|".join(STEERING)
     watched = b"|".join((links, b"opentag|script|plaintext", *RAW_TEXT, steering))
-    skip = (
-        rb"(?:[^<]++"
-        rb"|<(?:" + plain + rb"|[tT](?![iIeE])|[sS](?:[^cCtTvVeE\t\n\f\r />]|[tT][rR])|[iI](?![fF])"
-        rb"|[pP](?![lL])|[mM](?![aA])|[nN](?![oO])|[fF](?![rR])|[oO](?![pP]))"
+    short = (
+        rb"<(?:/(?:[ac-zAC-Z]|[bB](?![oO]))[A-Za-z0-9:]*+>"
+        rb"|(?:"
+        + plain
+        + rb"|[bitspBITSP](?![ceiftvloCEIFTVLO])|[fF][oO]|[mM][eE])"
         + _PLAIN
-        + rb"|</(?:[ac-zAC-Z]|[bB](?![oO]))[A-Za-z0-9]*+>"
-        rb"|(?!<(?i:"
+        + rb")"
+    )
+    exact = (
+        rb"(?!<(?i:"
         + watched
         + rb")"
         + _END
@@ -106,42 +107,32 @@ def _document(links: bytes, *, plain: bytes) -> "re.Pattern[bytes]":
         + SCRIPT_DATA
         + rb"(?=<)|"
         + b"|".join(tag(name) + raw_text(name) + rb"(?=<)" for name in RAW_TEXT)
-        + rb")*+"
     )
     return re.compile(
-        skip
-        + rb"(?:(<(?i:"
-        + links
-        + rb")(?=[\t\n\f\r /])"
-        + _HREF
-        + rb")"  # 1, the value in 2, 3 or 4
-        rb"|" + tag(links) + rb"|(</(?i:body)(?=" + _END + rb")" + _ATTRS + rb">)"  # 5
-        rb"|(" + tag(b"opentag") + rb")"  # 6
-        rb"|(" + COMMENT + rb")"  # 7, a conditional one
-        rb"|(" + tag(steering) + rb")"  # 8
-        rb"|([\s\S]++)"  # 9, plaintext, or a tag, comment or raw text that never ends
+        rb"(?:(?:[^<]*+" + short + rb")++|[^<]*+(?:" + exact + rb"))*+[^<]*+"
+        rb"(?:(<(?i:" + links + rb")(?=[\t\n\f\r /])" + _HREF + rb")"  # 1, the value in 2
+        rb"|" + tag(links) + rb"|(</(?i:body)(?=" + _END + rb")" + _ATTRS + rb">)"  # 3
+        rb"|(" + tag(b"opentag") + rb")"  # 4
+        rb"|(" + COMMENT + rb")"  # 5, a conditional one
+        rb"|(" + tag(steering) + rb")"  # 6
+        rb"|([\s\S]++)"  # 7, plaintext, or a tag, comment or raw text that never ends
         rb"|\Z)"
     )
 
 
-_TOKEN: Final = _document(b"a|area", plain=rb"[b-eghj-lqru-wyzB-EGHJ-LQRU-WYZ]")
+_TOKEN: Final = _document(b"a|area", plain=rb"[cdeghjklqruvwyzCDEGHJKLQRUVWYZ]")
 _SHAPES: Final = rb"v:(?:rect|roundrect|oval|shape|image|group|line|polyline|curve|arc)"
-_OUTLOOK: Final = _document(rb"a|area|" + _SHAPES, plain=rb"[b-eghj-lqruwyzB-EGHJ-LQRUWYZ]")
+_OUTLOOK: Final = _document(rb"a|area|" + _SHAPES, plain=rb"[cdeghjklqruwyzCDEGHJKLQRUWYZ]")
 #: What the tree builder's steering can change: without any of it, it changes nothing.
 _STEERED: Final = re.compile(
     rb"<(?:!\[CDATA\[|(?i:script|plaintext|" + b"|".join(RAW_TEXT) + rb")" + _END + rb")"
 )
-_CONDITION_END: Final = re.compile(rb"\]>")
+_QUOTES: Final = frozenset(b"\"'")
 
 
-class Anchor(NamedTuple):
-    """One start tag with an href: where the tag and the raw value of its first href stand."""
-
-    start: int
-    value_start: int
-    value_end: int
-    end: int
-    hidden: bool  # inside a conditional comment, for Outlook
+#: One start tag with an href: where the tag begins, where the raw value of its first href begins
+#: and ends, where the tag ends. A bare tuple: there are many.
+Anchor = tuple[int, int, int, int]
 
 
 @dataclass(slots=True)
@@ -155,44 +146,49 @@ class Found:
 
 
 def scan(document: bytes, *, outlook: bool = True) -> Found:
-    """Every link element with an href, exactly as a conforming tokenizer would meet it."""
+    """Every link element with an href, exactly as a conforming tokenizer would meet it.
+
+    With `outlook` also those inside conditional comments, the href of VML shapes among them.
+    """
     found = Found()
     anchors = found.anchors
     for match in _TOKEN.finditer(document):
         kind = match.lastindex
         if kind == 1:
-            start, end = match.span(1)
-            for group in (2, 3, 4):
-                if match.start(group) >= 0:
-                    break
-            anchors.append(Anchor(start, match.start(group), match.end(group), end, False))
-        elif kind == 7:
-            if outlook:
-                anchors.extend(conditional(document, *match.span(7)))
+            regs = match.regs
+            start, end = regs[1]
+            value_start, value_end = regs[2]
+            if document[value_start] in _QUOTES:
+                anchors.append((start, value_start + 1, value_end - 1, end))
+            else:
+                anchors.append((start, value_start, value_end, end))
         elif kind == 5:
+            if outlook:
+                anchors.extend(conditional(document, *match.span(5)))
+        elif kind == 3:
             if found.body_end < 0:
-                found.body_end = match.start(5)
+                found.body_end = match.start(3)
+        elif kind == 4:
+            found.opentag = found.opentag or match.span(4)
         elif kind == 6:
-            found.opentag = found.opentag or match.span(6)
-        elif kind == 8:
             if _STEERED.search(document, match.end()):
                 raise Malformed("markup that only a tree builder can tell", field="svg or alike")
-        elif kind == 9:
+        elif kind == 7:
             found.closed = False
     return found
 
 
 def conditional(document: bytes, start: int, end: int) -> Iterator[Anchor]:
     """The links that Outlook sees inside one conditional comment."""
-    condition = _CONDITION_END.search(document, start, end)
-    if condition is None:
+    condition = document.find(b"]>", start, end)
+    if condition < 0 or b"href" not in document[condition:end].lower():
         return
-    for match in _OUTLOOK.finditer(document, condition.end(), end):
+    for match in _OUTLOOK.finditer(document, condition + 2, end):
         if match.lastindex == 1:
-            for group in (2, 3, 4):
-                if match.start(group) >= 0:
-                    break
-            yield Anchor(match.start(1), match.start(group), match.end(group), match.end(1), True)
+            tag_start, tag_end = match.span(1)
+            value_start, value_end = match.span(2)
+            quoted = document[value_start] in _QUOTES
+            yield tag_start, value_start + quoted, value_end - quoted, tag_end
 
 
 class Attribute(NamedTuple):

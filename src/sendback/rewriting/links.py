@@ -5,13 +5,14 @@ that forbid tracking (ours and, read only, those of other systems).
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
 
 from sendback.rewriting import entities, html
 from sendback.rewriting.charsets import Charset
 from sendback.rewriting.model import Options
+
+Kind = Literal["click", "unsub"]
 
 UNSUBSCRIBE_TAG: Final = "##unsubscribetag##"
 MAX_LINK_ID: Final = 100
@@ -19,6 +20,7 @@ MAX_LINK_ID: Final = 100
 _PLACEHOLDERS: Final = (
     ("{{", "}}"), ("{%", "%}"), ("*|", "|*"), ("[%", "%]"), ("%%", "%%"), ("<%", "%>"),
 )  # fmt: skip
+_SCHEMES: Final = ("https://", "http://")
 _OWN_PATHS: Final = re.compile(r"(?:/uni)?/click|/open|/unsub")
 #: Parts of attribute names that mark a link, to see quickly that a tag holds none.
 _MARKS: Final = (b"track", b"linkid", b"universal", b"deeplink")
@@ -34,97 +36,138 @@ _ALIASES: Final[dict[bytes, bytes | None]] = {
 }
 
 
-@dataclass(slots=True)
-class Candidate:
-    """A link that a scanner found: its place in the text, and what became of it."""
+class Candidate(NamedTuple):
+    """A link that a scanner found: its place in the text, and what becomes of it."""
 
     start: int
     end: int
     url: str
-    reason: str = ""  # why it is left; empty: it is tracked
-    kind: Literal["click", "unsub"] = "click"
-    link_id: str | None = None
-    universal: bool = False
-    blank: int = -1
+    reason: str  # why it is left; empty: it is tracked
+    kind: Kind
+    link_id: str | None
+    universal: bool
+    blank: int  # a blank in the tag that may become a line end, or -1
+
+
+_new = tuple.__new__  # a third of the time of calling the class
 
 
 def in_html(
-    view: bytes, text: bytes, anchors: Iterable[html.Anchor], charset: Charset, options: Options
+    view: bytes, text: bytes, anchors: Sequence[html.Anchor], charset: Charset, options: Options
 ) -> list[Candidate]:
-    """One candidate for each anchor, in document order. Places are those of the view."""
-    width = charset.width
+    """One candidate for each anchor, in document order. Places are those of the view.
+
+    What few links need is looked for in all of them at once, and only then in each.
+    """
+    if not anchors:
+        return []
+    urls = _urls(view, text, anchors, charset)
+    doubts = _doubts([url for url in urls if url is not None], options)
+    tags = b"\n".join([view[start:end] for start, _, _, end in anchors]).lower()
+    marked = any(mark in tags for mark in _MARKS)
     found = []
-    for start, value_start, value_end, end, _ in anchors:
-        try:
-            value = (
-                view[value_start:value_end].decode("ascii")
-                if width == 1 and charset.kind == "plain"
-                else charset.decode(text[value_start * width : value_end * width])
+    for (start, value_start, value_end, end), url in zip(anchors, urls, strict=True):
+        kind: Kind = "click"
+        link_id = None
+        universal = False
+        if url is None:
+            reason, url = "charset", ""
+        elif not url.startswith(_SCHEMES):
+            reason, kind, url = _unusual(url, options, doubts)
+        else:
+            reason = _doubted(url, options, doubts) if doubts else ""
+        if not reason and marked:
+            tag = view[start:value_start] + view[value_end:end]
+            if any(mark in tag.lower() for mark in _MARKS):
+                untracked, link_id, universal = _marks(view, text, start, end, charset)
+                if untracked and kind == "click":
+                    reason = "notrack"
+        if not reason and options.leave_visible_urls and _VISIBLE_URL.match(view, end):
+            reason = "visible-url"
+        blank = start + 2 if view[start + 2] == 0x20 else -1
+        found.append(
+            _new(
+                Candidate,
+                (value_start, value_end, url, reason, kind, link_id, universal, blank),
             )
-        except UnicodeDecodeError:
-            try:
-                value = charset.decode(text[value_start * width : value_end * width])
-            except UnicodeDecodeError:
-                found.append(Candidate(value_start, value_end, "", "charset"))
-                continue
-        candidate = Candidate(value_start, value_end, entities.url_of(value))
-        _judge_url(candidate, options)
-        if not candidate.reason:
-            marks = (view[start:value_start] + view[value_end:end]).lower()
-            for mark in _MARKS:
-                if mark in marks:
-                    _read_marks(candidate, view, text, start, end, charset)
-                    break
-            if options.leave_visible_urls and _shows_url(view, end):
-                candidate.reason = "visible-url"
-        found.append(candidate)
-    _judge_together(found, options)
+        )
     return found
 
 
 def in_text(url: str, start: int, end: int, *, unsubscribe: bool, options: Options) -> Candidate:
     """The candidate for one URL of a text part."""
-    candidate = Candidate(start, end, (UNSUBSCRIBE_TAG if unsubscribe else "") + url)
-    _judge_url(candidate, options)
-    _judge_together([candidate], options)
-    return candidate
+    tagged = UNSUBSCRIBE_TAG + url if unsubscribe else url
+    reason, kind, url = _unusual(tagged, options, _doubts([url], options))
+    return Candidate(start, end, url, reason, kind, None, False, -1)
 
 
-def _judge_url(candidate: Candidate, options: Options) -> None:
-    url = candidate.url
+def _urls(
+    view: bytes, text: bytes, anchors: Sequence[html.Anchor], charset: Charset
+) -> Sequence[str | None]:
+    """The destination of each anchor; None where the charset can't read it."""
+    if charset.kind == "plain":
+        joined = b"\n".join([view[start:end] for _, start, end, _ in anchors])
+        together = joined.decode("ascii") if joined.isascii() else ""
+        if together.count("\n") == len(anchors) - 1 and together.replace("\n", "").isprintable():
+            if "&" in together and together.count("&") == together.count("&amp;"):
+                together = together.replace("&amp;", "&")
+            elif "&" in together:
+                return [entities.url_of(url) for url in together.split("\n")]
+            if " " in together:
+                return [url.strip(" ") for url in together.split("\n")]
+            return together.split("\n")
+    width = charset.width
+    found: list[str | None] = []
+    for _, start, end, _ in anchors:
+        try:
+            found.append(entities.url_of(charset.decode(text[start * width : end * width])))
+        except UnicodeDecodeError:
+            found.append(None)
+    return found
+
+
+def _doubts(urls: Sequence[str], options: Options) -> list[tuple[str, str]]:
+    """What may keep some of these URLs from being tracked: placeholders, or a named reason."""
+    together = "\n".join(urls)
+    found = [pair for pair in _PLACEHOLDERS if pair[0] in together]
+    if options.own_hosts and any(path in together for path in ("/click", "/open", "/unsub")):
+        found.append(("", "ours"))
+    if not options.track_clicks:
+        found.append(("", "clicks-off"))
+    if len(together) > options.max_url:
+        found.append(("", "too-long"))
+    return found
+
+
+def _doubted(url: str, options: Options, doubts: Sequence[tuple[str, str]]) -> str:
+    """Why an http URL is left; nothing when it is tracked."""
+    for opening, closing in doubts:
+        if opening:
+            if opening in url and _holds(url, opening, closing):
+                return "placeholder"
+        elif (
+            closing == "clicks-off"
+            or (closing == "too-long" and len(url) > options.max_url)
+            or (closing == "ours" and is_ours(url, options.own_hosts))
+        ):
+            return closing
+    return ""
+
+
+def _unusual(
+    url: str, options: Options, doubts: Sequence[tuple[str, str]]
+) -> tuple[str, Kind, str]:
+    """Reason, kind and destination for any URL, also unsubscribe links and other schemes."""
+    kind: Kind = "click"
     if url.startswith(UNSUBSCRIBE_TAG):
         url = url[len(UNSUBSCRIBE_TAG) :]
         if not options.unsubscribe_links:
-            candidate.reason = "unsubscribe-off"
-        elif not url[:8].lower().startswith(("http://", "https://")):
-            candidate.reason = "scheme"
-        else:
-            candidate.kind = "unsub"
-            candidate.url = url
-    elif not url.startswith(("https://", "http://")) and not url[:8].lower().startswith(
-        ("http://", "https://")
-    ):
-        candidate.reason = "scheme" if url else "empty"
-    elif not options.track_clicks:
-        candidate.reason = "clicks-off"
-    if not candidate.reason and len(url) > options.max_url:
-        candidate.reason = "too-long"
-
-
-def _judge_together(candidates: list[Candidate], options: Options) -> None:
-    """Reasons that few links have: looked for in all of them at once."""
-    together = "\n".join([candidate.url for candidate in candidates])
-    placeholders = [pair for pair in _PLACEHOLDERS if pair[0] in together]
-    ours = options.own_hosts and _OWN_PATHS.search(together)
-    if not placeholders and not ours:
-        return
-    for candidate in candidates:
-        if candidate.reason:
-            continue
-        if any(_holds(candidate.url, *pair) for pair in placeholders):
-            candidate.reason = "placeholder"
-        elif ours and is_ours(candidate.url, options.own_hosts):
-            candidate.reason = "ours"
+            return "unsubscribe-off", "unsub", url
+        kind = "unsub"
+        doubts = [doubt for doubt in doubts if doubt[1] != "clicks-off"]
+    if not url[:8].lower().startswith(_SCHEMES):
+        return "scheme" if url else "empty", kind, url
+    return _doubted(url, options, doubts), kind, url
 
 
 def _holds(url: str, opening: str, closing: str) -> bool:
@@ -142,36 +185,31 @@ def is_ours(url: str, own_hosts: frozenset[str]) -> bool:
     return (host in own_hosts or name in own_hosts) and _OWN_PATHS.fullmatch(path) is not None
 
 
-def _read_marks(
-    candidate: Candidate, view: bytes, text: bytes, start: int, end: int, charset: Charset
-) -> None:
-    """Reads the attributes behind href that mean something to us (seed 004); none is removed."""
+def _marks(
+    view: bytes, text: bytes, start: int, end: int, charset: Charset
+) -> tuple[bool, str | None, bool]:
+    """What the attributes behind href say: not to be tracked, link id, universal (seed 004)."""
     marks = html.attributes(view, start, end)
     href = marks[b"href"].start
     behind = {name: mark for name, mark in marks.items() if mark.start > href}
-    foreign = any(
+    untracked = b"data-ga-notrack" in behind or any(
         name in marks and (value is None or (marks[name].value or b"").strip().lower() == value)
         for name, value in _ALIASES.items()
     )
-    if (b"data-ga-notrack" in behind or foreign) and candidate.kind == "click":
-        candidate.reason = "notrack"
-    for name in (b"universal", b"deeplink"):
-        if name in behind and (behind[name].value or b"").strip().lower() == b"true":
-            candidate.universal = True
-    link_id = behind.get(b"data-ga-linkid")
-    if link_id is not None and link_id.value:
+    universal = any(
+        name in behind and (behind[name].value or b"").strip().lower() == b"true"
+        for name in (b"universal", b"deeplink")
+    )
+    mark = behind.get(b"data-ga-linkid")
+    link_id = None
+    if mark is not None and mark.value:
         width = charset.width
-        raw = text[link_id.value_start * width : (link_id.value_start + len(link_id.value)) * width]
+        raw = text[mark.value_start * width : (mark.value_start + len(mark.value)) * width]
         try:
-            identity = entities.text_of(charset.decode(raw)).strip()
+            link_id = entities.text_of(charset.decode(raw)).strip()
         except UnicodeDecodeError:
-            return
-        if 0 < len(identity) <= MAX_LINK_ID:
-            candidate.link_id = identity
+            link_id = ""
+    return untracked, link_id if link_id and len(link_id) <= MAX_LINK_ID else None, universal
 
 
 _VISIBLE_URL: Final = re.compile(rb"[\t\n\f\r ]*+(?:[hH][tT][tT][pP][sS]?+://|[wW]{3}\.)")
-
-
-def _shows_url(view: bytes, end: int) -> bool:
-    return _VISIBLE_URL.match(view, end) is not None

@@ -40,7 +40,7 @@ class Tree:
     """What the walk found: leaves in order, and subtrees not entered with the reason."""
 
     leaves: list[Leaf] = field(default_factory=list)
-    closed: list[tuple[str, str]] = field(default_factory=list)  # (reason, type)
+    closed: list[tuple[str, str]] = field(default_factory=list)  # (reason, type or explanation)
 
 
 _PARAMETER: Final = re.compile(
@@ -58,7 +58,7 @@ _FILENAME: Final = re.compile(rb";[ \t\r\n]*(?:file)?name[*0-9]*[ \t]*=", re.IGN
 @lru_cache(512)
 def content_type(value: bytes) -> ContentType:
     """The parsed field. A value that is no type at all reads as text/plain (RFC 2045 5.2)."""
-    text = value.decode("latin-1")
+    text = headers.FOLDING.sub(b"", value).decode("latin-1")
     for _ in range(3 if "(" in text else 0):
         text = _COMMENT.sub(lambda match: match[1] or " ", text)
     match = _TYPE.match(text)
@@ -89,8 +89,8 @@ def content_type(value: bytes) -> ContentType:
 def walk(message: bytes, top: list[headers.Field], start: int) -> Tree:
     """The leaves of the message whose fields are `top` and whose body begins at `start`.
 
-    Raises Malformed when the structure can't be told: a multipart without its boundary, parts
-    nested deeper than 20, or more than 20,000 of them.
+    A subtree that can't be told (no boundary, nested deeper than 20) is left alone with its reason.
+    Raises Malformed for more than 20,000 parts.
     """
     tree = Tree()
     _part(message, top, start, len(message), tree, 0)
@@ -110,11 +110,10 @@ def _part(
             raise Malformed("more than 20,000 parts", field="Content-Type")
         tree.leaves.append(Leaf(start, end, content, encoding, attached))
     elif depth >= MAX_DEPTH:
-        raise Malformed("parts nested deeper than 20", field="Content-Type")
+        tree.closed.append(("broken-mime", "parts nested deeper than 20"))
+    elif not (boundary := content.parameters.get("boundary", "").rstrip()):
+        tree.closed.append(("broken-mime", "a multipart without a boundary"))
     else:
-        boundary = content.parameters.get("boundary", "").rstrip()
-        if not boundary or "\n" in boundary:
-            raise Malformed("a multipart without a boundary", field="Content-Type")
         _parts(message, boundary.encode("latin-1", "replace"), start, end, tree, depth + 1)
 
 
@@ -141,7 +140,8 @@ def _parts(message: bytes, boundary: bytes, start: int, end: int, tree: Tree, de
             return
         at = begun = line_end + 1 if line_end >= 0 else end
     if begun < 0:
-        raise Malformed("the boundary stands nowhere in the multipart", field="Content-Type")
+        tree.closed.append(("broken-mime", "the boundary stands nowhere in its multipart"))
+        return
     _entity(message, begun, end, tree, depth)
 
 
@@ -154,7 +154,10 @@ def _entity(message: bytes, start: int, end: int, tree: Tree, depth: int) -> Non
     stop, body = block
     fields, well_formed = headers.fields(message, start, stop)
     if well_formed != stop:
-        raise Malformed("a part's header block holds a line that is no field", field="MIME part")
+        tree.closed.append(
+            ("broken-mime", "a part whose header block holds a line that is no field")
+        )
+        return
     _part(message, fields, min(body, end), end, tree, depth)
 
 

@@ -1,7 +1,7 @@
 """The values of rewriting: what is asked for, what was found, and why things were left."""
 
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
 
 Skipped = Literal["signed", "encrypted", "report", "broken-mime", "charset", "too-big", "fault"]
 
@@ -36,12 +36,9 @@ class Options:
     max_bytes: int = DEFAULT_MAX_BYTES
     #: Characters of a destination over which the link is left alone.
     max_url: int = 8192
-    #: One note for each link instead of counts.
-    explain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """One place to replace, in document order over all parts."""
 
     kind: Literal["click", "unsub"]
@@ -61,27 +58,3 @@ class Note:
     reason: str
     count: int
     url: str
-
-
-@dataclass(slots=True)
-class Notes:
-    """Collects notes, as counts or one by one."""
-
-    each: bool = False
-    _counts: dict[tuple[int, Outcome, str], tuple[int, str]] = field(default_factory=dict)
-    _all: list[Note] = field(default_factory=list)
-
-    def add(self, part: int, outcome: Outcome, reason: str, url: str = "") -> None:
-        """Notes one link, or with no `url` the part or message."""
-        if self.each:
-            self._all.append(Note(part, outcome, reason, 1, url))
-            return
-        count, first = self._counts.get((part, outcome, reason), (0, url))
-        self._counts[part, outcome, reason] = (count + 1, first)
-
-    def all(self) -> tuple[Note, ...]:
-        """The notes in the order in which their reasons were first met."""
-        return tuple(self._all) + tuple(
-            Note(part, outcome, reason, count, url)
-            for (part, outcome, reason), (count, url) in self._counts.items()
-        )

@@ -6,14 +6,15 @@ join. Pure: no I/O, no clock, no randomness.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
 from sendback.errors import Malformed
 from sendback.rewriting import charsets, encodings, headers, html, links, message, text
-from sendback.rewriting.model import Link, Note, Notes, Options, Skipped
+from sendback.rewriting.links import Candidate
+from sendback.rewriting.model import Link, Note, Options, Outcome, Skipped
 
 #: Slots that hold no link.
 _AT_END: Final = -1  # pixel and honeypot link where the body ends
@@ -31,6 +32,9 @@ _ATTRIBUTE_ESCAPES: Final = str.maketrans(
      "=": "&#61;"}
 )  # fmt: skip
 _TEXT_ESCAPES: Final = str.maketrans({"<": "%3C", ">": "%3E", '"': "%22", " ": "%20"})
+
+
+_new = tuple.__new__  # a third of the time of calling the class
 
 
 @dataclass(slots=True)
@@ -78,10 +82,34 @@ class Plan:
     is_auto: bool = False
     #: The message's own line end, for the top block.
     eol: bytes = b"\r\n"
-    notes: tuple[Note, ...] = ()
+    _remarks: tuple[tuple[int, str], ...] = ()
+    _judged: tuple[tuple[int, Sequence[Candidate]], ...] = ()
     _message: bytes = b""
     _removals: tuple[tuple[int, int], ...] = ()
     _edits: tuple[_Edit, ...] = ()
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What was tracked and what was left and why, counted by part and reason."""
+        counts: dict[tuple[int, Outcome, str], tuple[int, str]] = {}
+        for part, outcome, reason, url in self.explain():
+            count, first = counts.get((part, outcome, reason), (0, url))
+            counts[part, outcome, reason] = (count + 1, first)
+        return tuple(Note(*key, count, url) for key, (count, url) in counts.items())
+
+    def explain(self) -> Iterator[tuple[int, Outcome, str, str]]:
+        """(part, tracked or left, reason or kind, URL) for each link and each part left whole.
+
+        Parts are counted from 1 over the leaves of the message; 0 is the message.
+        """
+        for part, reason in self._remarks:
+            yield part, "left", reason, ""
+        for part, candidates in self._judged:
+            for one in candidates:
+                if one.reason:
+                    yield part, "left", one.reason, one.url
+                else:
+                    yield part, "tracked", one.kind, one.url
 
     def render(
         self,
@@ -213,18 +241,18 @@ def _planned(raw: bytes, options: Options) -> Plan:
         skipped = "signed"
     elif facts["is_auto"]:
         skipped = "report"
-    notes = Notes(each=options.explain)
+    remarks: list[tuple[int, str]] = []
     if skipped is None:
         try:
             tree = message.walk(raw, top, body)
-            return _body(raw, tree, options, notes, facts)
+            return _body(raw, tree, options, remarks, facts)
         except Malformed as error:
             skipped = "broken-mime"
-            notes.add(0, "left", str(error))
+            remarks.append((0, str(error)))
         except Exception:  # noqa: BLE001  # fail open, as above; the head is known by now
             skipped = "fault"
-    notes.add(0, "left", skipped)
-    return Plan(skipped=skipped, notes=notes.all(), **facts)  # type: ignore[arg-type]
+    remarks.append((0, skipped))
+    return Plan(skipped=skipped, _remarks=tuple(remarks), **facts)  # type: ignore[arg-type]
 
 
 def _head(raw: bytes, top: list[headers.Field], options: Options) -> dict[str, object]:
@@ -259,11 +287,17 @@ def _head(raw: bytes, top: list[headers.Field], options: Options) -> dict[str, o
 
 
 def _body(
-    raw: bytes, tree: message.Tree, options: Options, notes: Notes, facts: dict[str, object]
+    raw: bytes,
+    tree: message.Tree,
+    options: Options,
+    remarks: list[tuple[int, str]],
+    facts: dict[str, object],
 ) -> Plan:
     eol = facts["eol"]
     assert isinstance(eol, bytes)
     reasons = {reason for reason, _ in tree.closed}
+    for reason, detail in tree.closed:
+        remarks.append((0, f"{reason}: {detail}" if detail else reason))
     parts: list[_Part] = []
     pages = options.track_clicks or options.track_opens or options.unsubscribe_links
     for number, leaf in enumerate(tree.leaves, 1):
@@ -273,7 +307,7 @@ def _body(
         part = _open_part(raw, leaf, number, kind, eol)
         if isinstance(part, str):
             reasons.add(part)
-            notes.add(number, "left", part)
+            remarks.append((number, part))
         else:
             parts.append(part)
     # HTML first: what is marked there as not to be tracked is not tracked in the text either.
@@ -284,15 +318,15 @@ def _body(
                 _read_html(part, options, untracked)
             except Malformed:
                 reasons.add("broken-mime")
-                notes.add(part.number, "left", "steered")
+                remarks.append((part.number, "steered"))
     for part in parts:
         if part.kind == "t":
             _read_text(part, options, untracked)
-    wants_pixel, wants_honeypot = _place_pixel(parts, options, notes)
+    wants_pixel, wants_honeypot = _place_pixel(parts, options, remarks)
     made: list[Link] = []
     edits = []
     for part in parts:
-        _link_gaps(part, made, notes)
+        _link_gaps(part, made)
         if part.gaps:
             edits.append(_edit(part))
     skipped = next((reason for reason in _GRAVEST if reason in reasons), None)
@@ -301,7 +335,8 @@ def _body(
         wants_pixel=wants_pixel,
         wants_honeypot=wants_honeypot,
         skipped=None if edits else skipped,
-        notes=notes.all(),
+        _remarks=tuple(remarks),
+        _judged=tuple((part.number, part.candidates) for part in parts if part.candidates),
         _edits=tuple(edits),
         **facts,  # type: ignore[arg-type]
     )
@@ -357,7 +392,9 @@ def _read_text(part: _Part, options: Options, untracked: set[str]) -> None:
         try:
             url = part.charset.decode(slices if width > 1 else found.url)
         except UnicodeDecodeError:
-            part.candidates.append(links.Candidate(found.start, found.end, "", "charset"))
+            part.candidates.append(
+                links.Candidate(found.start, found.end, "", "charset", "click", None, False, -1)
+            )
             continue
         if width > 1 and found.unsubscribe:
             url = url[len(text.UNSUBSCRIBE_TAG) :]
@@ -365,11 +402,13 @@ def _read_text(part: _Part, options: Options, untracked: set[str]) -> None:
             url, found.start, found.end, unsubscribe=found.unsubscribe, options=options
         )
         if one.kind == "click" and one.url in untracked and not one.reason:
-            one.reason = "notrack"
+            one = one._replace(reason="notrack")
         part.candidates.append(one)
 
 
-def _place_pixel(parts: list[_Part], options: Options, notes: Notes) -> tuple[bool, bool]:
+def _place_pixel(
+    parts: list[_Part], options: Options, remarks: list[tuple[int, str]]
+) -> tuple[bool, bool]:
     """Puts gaps for pixel and honeypot into the first HTML part that takes them (seed 004)."""
     wants_pixel = wants_honeypot = False
     pages = [part for part in parts if part.kind == "h"]
@@ -387,7 +426,7 @@ def _place_pixel(parts: list[_Part], options: Options, notes: Notes) -> tuple[bo
         at = found.body_end
         if at < 0:
             if not found.closed:
-                notes.add(part.number, "left", "unclosed")
+                remarks.append((part.number, "unclosed"))
                 continue
             at = len(part.body.text) // part.charset.width
         part.gaps.append((at, at, -1, _AT_END))
@@ -397,17 +436,15 @@ def _place_pixel(parts: list[_Part], options: Options, notes: Notes) -> tuple[bo
     return wants_pixel, wants_honeypot
 
 
-def _link_gaps(part: _Part, made: list[Link], notes: Notes) -> None:
+def _link_gaps(part: _Part, made: list[Link]) -> None:
     html_or_text = "t" if part.kind == "t" else "h"
-    for one in part.candidates:
-        if one.reason:
-            notes.add(part.number, "left", one.reason, one.url)
-            continue
-        notes.add(part.number, "tracked", one.kind, one.url)
-        part.gaps.append((one.start, one.end, one.blank, len(made)))
-        made.append(
-            Link(one.kind, one.url, one.link_id, len(made) + 1, one.universal, html_or_text)  # type: ignore[arg-type]
-        )
+    gaps = part.gaps
+    pos = len(made)
+    for start, end, url, reason, kind, link_id, universal, blank in part.candidates:
+        if not reason:
+            gaps.append((start, end, blank, pos))
+            pos += 1
+            made.append(_new(Link, (kind, url, link_id, pos, universal, html_or_text)))
 
 
 def _edit(part: _Part) -> _Edit:

@@ -35,7 +35,7 @@ def scan(text: bytes, *, quoted: bool, delsp: bool) -> Iterator[Found]:
     while (colon := text.find(b"://", at)) >= 0:
         scheme = text[max(colon - 5, at) : colon].lower()
         rest = _REST.match(text, colon + 3)
-        if rest is None or scheme[-4:] != b"http" and scheme != b"https":
+        if rest is None or (scheme[-4:] != b"http" and scheme != b"https"):
             at = colon + 3
             continue
         start = colon - (5 if scheme == b"https" else 4)
