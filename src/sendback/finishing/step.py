@@ -144,8 +144,9 @@ class Finishing:
         elif item.record is not None and item.resolved is not None:
             made = self._visits.make(item.record, *item.resolved, self._complete_until_ms)
             held_ms = item.record.time_ms + self._hold_ms - int(self._clock() * 1000)
-            if not made.is_final and held_ms > 0:
-                item.missing, item.wait_ms = "the verdict is not final", held_ms
+            if not made.is_final and self._hold_ms and held_ms > 0:
+                item.missing = "the verdict is not final"
+                item.wait_ms = min(held_ms, self._hold_ms)  # a clock that went back
             else:
                 item.made = made
 
