@@ -116,7 +116,8 @@ class WorkerBuilder:
                 counting.count,
                 self._unparsed,
                 settings.server_id,
-                lambda: settings.local_server_names,
+                # Its own refusals in submission are reported under this node's name.
+                lambda: settings.local_server_names | {settings.server_id.lower()},
             ),
             record=settings.events.record,
             verdict_hold_seconds=settings.events.verdict_hold_seconds,
