@@ -18,7 +18,7 @@ MAX_DEPTH = 6
 _FIELD = re.compile(rb"^([!-9;-~]{1,80})[ \t]*:[ \t]*([^\n]*(?:\n[ \t][^\n]*)*)", re.MULTILINE)
 _BOUNDARY = re.compile(r'boundary\s*=\s*(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:+-]{1,40})", re.IGNORECASE)
-_GUESSED = re.compile(rb"^--(\S[^\n]{2,200})\n(?=content-|mime-)", re.MULTILINE | re.IGNORECASE)
+_GUESSED = re.compile(rb"^--(\S[^\n]{0,200})\n(?=content-|mime-)", re.MULTILINE | re.IGNORECASE)
 _WORD = re.compile(r"=\?([\w.:+*-]{1,40})\?([bBqQ])\?([^?\s]{0,400})\?=(?:\s+(?==\?))?")
 #: Fields that nobody here reads: not worth decoding, and a third of all headers.
 _UNREAD = frozenset(

@@ -32,7 +32,8 @@ _CODED = re.compile(rf"^[ \t]*(?:[45]\d\d[ -](?:[45]\.\d\.\d+ )?)<?({_ADDRESS})>
 _ACCUSED = re.compile(
     r"(?:rcpt to|recipients?|addressed to|address(?:ed)?(?: \w+)?|deliver(?:ed|y) to"
     r"|undeliverable(?: to)?|deliver (?:your )?(?:message|mail|e-?mail)? ?to"
-    rf"|(?:message|mail|e-?mail|sent?) to|mailbox|attempts|user|for|to)[ \t]*:?[ \t\n]*[<\"'(\[]*({_ADDRESS})",
+    r"|(?:message|mail|e-?mail|sent?) to|mailbox|attempts|user|for|to)[ \t]*:?[ \t\n]*"
+    rf"[<\"'(\[]*({_ADDRESS})",
     re.IGNORECASE,
 )
 _INNOCENT = re.compile(
