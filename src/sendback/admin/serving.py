@@ -5,7 +5,14 @@ Built when a worker asks for it, not at import, so that importing this module op
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from flask import Flask
+
+if TYPE_CHECKING:
+    from sendback.admin.ops import Readings
+    from sendback.bootstrap.processes import AdminParts
 
 
 def __getattr__(name: str) -> Flask:
@@ -23,6 +30,30 @@ def __getattr__(name: str) -> Flask:
         last_seq=parts.last_seq,
         catalog=parts.catalog,
     )
-    app = create_admin_app(readings, facts=parts.facts)
+    app = create_admin_app(readings, facts=parts.facts, extensions=[_with_api(parts, readings)])
     globals()[name] = app
     return app
+
+
+def _with_api(parts: AdminParts, readings: Readings) -> Callable[[Flask], None]:
+    """Adds the login pages and the REST API."""
+    from sendback.admin import auth, ops
+    from sendback.admin.api import Services, mount
+    from sendback.bootstrap.api import accounts_of, api_parts
+
+    def status() -> dict[str, Any]:
+        return {
+            "problems": ops.problems(readings),
+            "processes": list(readings.statuses()),
+            "last_seq": readings.last_seq(),
+            "facts": parts.facts,
+        }
+
+    def extend(app: Flask) -> None:
+        secret = auth.node_secret(parts.core.path / "control" / "session-secret")
+        access = auth.Access(accounts_of(parts.core), secret)
+        services = Services(**api_parts(parts.core, status=status, readings=parts.backlogs))
+        auth.add_login_pages(app, access)
+        mount(app, services, access)
+
+    return extend

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sendback.bootstrap import prepare_node
+from sendback.bootstrap import Core, prepare_node
+from sendback.bootstrap.api import first_invitation
 from sendback.bootstrap.data_dir import DataDirLock, prepare
 from sendback.bootstrap.logs import configure_logs
 from sendback.config import Settings, load
 from sendback.supervisor.addresses import Claim
 from sendback.supervisor.node import Supervisor
+
+log = logging.getLogger("sendback.supervisor")
 
 
 def serve_node(
@@ -41,9 +45,13 @@ def serve_node(
     environment.pop("SENDBACK_DATA_DIR_FILE", None)
     environment["SENDBACK_CHILD_WEB_PORT"] = str(web_port)
     environment["SENDBACK_CHILD_PARTS"] = ",".join(parts)
+    if "submission" in claims:
+        environment["SENDBACK_CHILD_SUBMISSION"] = claims["submission"].reachable
     if config is not None:
         environment["SENDBACK_CONFIG"] = str(config.absolute())
     _greet(settings, claims)
+    if "admin" in claims:
+        _invite(settings, claims["admin"].reachable)
     flags = {"data_dir": str(settings.data_path)}
     supervisor = Supervisor(
         settings,
@@ -57,6 +65,17 @@ def serve_node(
         return supervisor.run()
     finally:
         lock.release()
+
+
+def _invite(settings: Settings, admin: str) -> None:
+    """Print, until there is a user, the one-time link that makes the first administrator."""
+    path = first_invitation(Core(settings))
+    if path is None:
+        return
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\nThe first administrator begins here:\n  http://{admin}{path}\n\n")
+    else:
+        log.warning("the first administrator begins here", extra={"link": f"http://{admin}{path}"})
 
 
 def _greet(settings: Settings, claims: dict[str, Claim]) -> None:
