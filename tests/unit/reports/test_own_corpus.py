@@ -9,6 +9,8 @@ from sendback.reports import as_prediction, parse
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "reports"
 MESSAGES = sorted(CORPUS.glob("*.eml"))
+#: Those that bring our headers back.
+RETURNED = [p for p in MESSAGES if b"tokenpart" in p.read_bytes() or p.stem == "base64-whole"]
 INFO = "1.eyJhIjoxfQ-tokenpart-onetokenpart-two_9"
 EXTRA = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU2Nzg5"
 
@@ -33,13 +35,9 @@ def test_the_message_says_what_is_expected(path: Path):  # S0.13, S0.16
     assert report.explain
 
 
-@pytest.mark.parametrize("path", MESSAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RETURNED, ids=lambda path: path.stem)
 def test_our_headers_are_found_in_the_returned_copy(path: Path):
-    raw = path.read_bytes()
-    if b"tokenpart" not in raw and path.stem != "base64-whole":
-        pytest.skip("nothing of ours was returned")
-
-    report = parse(raw)
+    report = parse(path.read_bytes())
 
     assert INFO in report.mailer_info
     assert EXTRA in report.mailer_info_extra
