@@ -28,6 +28,10 @@ MAX_USER_AGENT = 512
 MAX_HOST = 255
 
 
+#: Plain numbers: an enumeration's member costs a Python call wherever it is hashed or encoded.
+_CLICK, _OPEN, _UNSUB = (int(kind) for kind in VisitKind)
+
+
 class MetadataReader(Protocol):
     """What recording needs of `sendback.metadata.Metadata`."""
 
@@ -72,8 +76,9 @@ class Recording:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._metadata = metadata
+        self._link = metadata.link
         self._append = journal.append
-        self._levels = dict(levels)
+        self._levels = tuple(levels[kind] for kind in VisitKind)
         self._catalog = catalog
         self._clock = clock
         self._encode = msgspec.msgpack.Encoder().encode
@@ -84,10 +89,14 @@ class Recording:
 
         An operator's override answers in place of the destination; a blocked one is NotFound.
         """
-        link = self._metadata.link(purpose, token)
-        location = location_of(self._destination(purpose, token, link))
+        link = self._link(purpose, token)
+        catalog = self._catalog()
+        if catalog.overrides or catalog.blocks:
+            location = location_of(self._destination(catalog, purpose, token, link))
+        else:
+            location = location_of(link.url)
         if visitor is not None:
-            self._keep(VisitKind.CLICK, token, visitor)
+            self._keep(_CLICK, token, visitor)
         return location
 
     def open(self, token: bytes, visitor: Visitor | None) -> None:
@@ -97,11 +106,11 @@ class Recording:
         """
         self._metadata.verify(Purpose.OPEN, token)
         if visitor is not None:
-            self._keep(VisitKind.OPEN, token, visitor)
+            self._keep(_OPEN, token, visitor)
 
     def unsubscribe_link(self, token: bytes) -> LinkFacts:
         """What the unsubscribe link is, nothing recorded. Forged, NotFound or Unavailable."""
-        return self._metadata.link(Purpose.UNSUB, token)
+        return self._link(Purpose.UNSUB, token)
 
     def unsubscribe(self, token: bytes, visitor: Visitor | None, *, must_keep: bool) -> str:
         """Takes the recipient off the list; gives the `Location` of the sender's page, or "".
@@ -112,16 +121,14 @@ class Recording:
         """
         location = self._senders_page(token)
         if visitor is not None:
-            self._keep(VisitKind.UNSUB, token, visitor, must_keep=must_keep)
+            self._keep(_UNSUB, token, visitor, must_keep)
         return location
 
     def counters(self) -> dict[str, int]:
         """Visits answered before they were on disk (late), and never written (lost)."""
         return {"visits_late": self._late, "visits_lost": self._lost}
 
-    def _keep(
-        self, kind: VisitKind, token: bytes, visitor: Visitor, *, must_keep: bool = False
-    ) -> None:
+    def _keep(self, kind: int, token: bytes, visitor: Visitor, must_keep: bool = False) -> None:
         time_ms = int(self._clock() * 1000)
         payload = self._encode(
             Visit(
@@ -136,15 +143,16 @@ class Recording:
             )
         )
         try:
-            if not self._append(payload, level=self._levels[kind], timeout=JOURNAL_TIMEOUT_S):
+            if not self._append(payload, level=self._levels[kind - 1], timeout=JOURNAL_TIMEOUT_S):
                 self._late += 1
         except Unavailable:
             self._lost += 1
             if must_keep:
                 raise
 
-    def _destination(self, purpose: Purpose, token: bytes, link: LinkFacts) -> str:
-        catalog = self._catalog()
+    def _destination(
+        self, catalog: Catalog, purpose: Purpose, token: bytes, link: LinkFacts
+    ) -> str:
         url = link.url
         if catalog.overrides:
             by_id = catalog.overrides.get(link.link_id) if link.link_id else None
@@ -165,13 +173,13 @@ class Recording:
 
     def _senders_page(self, token: bytes) -> str:
         try:
-            link = self._metadata.link(Purpose.UNSUB, token)
+            link = self._link(Purpose.UNSUB, token)
         except Unavailable:
             return ""
         if link.kind is LinkKind.UNSUB_HEADER or not link.url:
             return ""
         try:
-            url = self._destination(Purpose.UNSUB, token, link)
+            url = self._destination(self._catalog(), Purpose.UNSUB, token, link)
         except NotFound:
             return ""  # blocked: the recipient leaves the list, and goes nowhere
         try:
@@ -185,7 +193,7 @@ class Recording:
 
 
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
-_WEB_SCHEMES = ("http://", "https://")
+_WEB_SCHEMES = ("https://", "http://")
 
 
 def location_of(url: str) -> str:

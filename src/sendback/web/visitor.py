@@ -36,9 +36,13 @@ class TrustedProxies:
         agent = environ.get("HTTP_USER_AGENT", "")
         if not agent.isascii():
             agent = agent.encode("latin-1", "replace").decode("utf-8", "replace")
-        for name in _ANNOUNCEMENTS:
-            if name in environ:
-                hints |= _announced(environ[name])
+        if (
+            "HTTP_SEC_PURPOSE" in environ
+            or "HTTP_PURPOSE" in environ
+            or "HTTP_X_PURPOSE" in environ
+            or "HTTP_X_MOZ" in environ
+        ):
+            hints |= _announced(environ)
         return Visitor(ip, agent[:MAX_USER_AGENT], hints, host[:MAX_HOST])
 
     def client(self, environ: Environ) -> tuple[str, str]:
@@ -119,6 +123,6 @@ def _entries(environ: Environ, header: str) -> list[str]:
     return [entry for entry in map(str.strip, text.split(",")) if entry]
 
 
-def _announced(value: str) -> Hint:
-    text = value[:100].lower()
+def _announced(environ: Environ) -> Hint:
+    text = " ".join(environ.get(name, "")[:100] for name in _ANNOUNCEMENTS).lower()
     return Hint.PREFETCH if "prefetch" in text or "preview" in text else Hint.NONE

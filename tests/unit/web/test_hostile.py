@@ -36,10 +36,15 @@ TOKENS = {
 ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
+def use_real_metadata(node):
+    node.metadata = Metadata(KEYRING)
+    node.build()
+
+
 @pytest.fixture
 def real(make_node):
     node = make_node()
-    node.recording._metadata = Metadata(KEYRING)
+    use_real_metadata(node)
     return node
 
 
@@ -199,7 +204,7 @@ def nodes_of_the_module(make_nodes):
     node, _ = make_nodes()
     node.catalog = type(node.catalog)()
     node.build()
-    node.recording._metadata = Metadata(KEYRING)
+    use_real_metadata(node)
     return node
 
 
