@@ -32,7 +32,7 @@ class Splice(Protocol):
     def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:
         """The raw part with each gap filled; None puts back what was there.
 
-        `plain` promises that no value holds a byte outside `PLAIN`.
+        `plain` promises that no value holds a byte outside `PLAIN`, but for those that are markup.
         """
         ...
 
@@ -115,10 +115,10 @@ class _IdentitySplice:
             if room < self._room:
                 self._room = room
 
-    def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:
+    def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:  # noqa: ARG002
         pieces = self._pieces.copy()
         _fill(pieces, values, self._text, self._spans)
-        if plain and max(map(len, values), default=0) <= self._room:  # type: ignore[arg-type]
+        if max(map(len, pieces[1::2]), default=0) <= self._room:
             return b"".join(pieces)
         for first, last, room, line_start, line_end in self._lines:
             grown = -room
@@ -292,7 +292,7 @@ class _QuotedSplice:
                 column += end - start
                 continue
             size = len(value)
-            if not plain and value.translate(None, PLAIN):
+            if (not plain or value[:1] == b"<") and value.translate(None, PLAIN):
                 wrapped, column = _wrap_units(value, column, after, soft)
                 made.append(wrapped)
             elif column + size + after <= QP_COLUMNS:
@@ -374,7 +374,7 @@ class _Base64Splice:
         self._tail = tail
         self._pieces = _between(text, spans)
 
-    def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:
+    def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:  # noqa: ARG002
         pieces = self._pieces.copy()
         _fill(pieces, values, self._text, self._spans)
         packed = binascii.b2a_base64(b"".join(pieces), newline=False)

@@ -132,11 +132,9 @@ class Plan:
         if not self.header_end_found or self._would_break_signature(top_block):
             return original
         joined = "\n".join(urls)
-        try:
-            plain_urls = joined.encode("ascii").split(b"\n") if urls else []
-            plain = not joined.encode("ascii").translate(None, _PLAIN_OR_NEWLINE)
-        except UnicodeEncodeError:
-            plain = False
+        packed = joined.encode("ascii", "replace")  # "?" for what is not: then not plain
+        plain = joined.isascii() and not packed.translate(None, _PLAIN_OR_NEWLINE)
+        plain_urls = packed.split(b"\n")
         out = [top_block]
         at = 0
         for start, end in self._removals:
@@ -147,8 +145,14 @@ class Plan:
             at = edit.end
             if edit.kind == "amp" and not joined.startswith("https://"):
                 out.append(original[edit.start : edit.end])
-            elif plain and edit.encode is None and edit.slots[-1] >= 0:
-                out.append(edit.splice.join([plain_urls[slot] for slot in edit.slots], plain=True))
+            elif plain and edit.encode is None:
+                values = [
+                    plain_urls[slot]
+                    if slot >= 0
+                    else _special(slot, edit.kind, pixel_url, honeypot_url)
+                    for slot in edit.slots
+                ]
+                out.append(edit.splice.join(values, plain=True))
             else:
                 out.append(_join(edit, urls, pixel_url, honeypot_url))
         out.append(original[at:])
@@ -167,22 +171,28 @@ _PLAIN_OR_NEWLINE: Final = encodings.PLAIN + b"\n"
 def _join(
     edit: _Edit, urls: Sequence[str], pixel_url: str | None, honeypot_url: str | None
 ) -> bytes:
+    """The part when some URL needs escapes, or the part's charset has wider units."""
     values: list[bytes | None] = []
     for slot in edit.slots:
         if slot >= 0:
             escapes = _TEXT_ESCAPES if edit.kind == "t" else _ATTRIBUTE_ESCAPES
-            put: str | None = _as_ascii(urls[slot]).translate(escapes)
-        elif slot == _OPENTAG:
-            put = _pixel(pixel_url, "border:0") if pixel_url else None
+            put: bytes | None = _as_ascii(urls[slot]).translate(escapes).encode("ascii")
         else:
-            put = _pixel(pixel_url, _AT_END_STYLE, amp=edit.kind == "amp") if pixel_url else ""
-            if honeypot_url and edit.kind == "h":
-                put += _honeypot(honeypot_url)
-        if put is None:
-            values.append(None)
-        else:
-            values.append(edit.encode(put) if edit.encode else put.encode("ascii"))
+            put = _special(slot, edit.kind, pixel_url, honeypot_url)
+        values.append(edit.encode(put.decode("ascii")) if put is not None and edit.encode else put)
     return edit.splice.join(values)
+
+
+def _special(
+    slot: int, kind: str, pixel_url: str | None, honeypot_url: str | None
+) -> bytes | None:
+    """Pixel and honeypot link for their slot; None leaves an <opentag> as it is."""
+    if slot == _OPENTAG:
+        return _pixel(pixel_url, "border:0").encode("ascii") if pixel_url else None
+    put = _pixel(pixel_url, _AT_END_STYLE, amp=kind == "amp") if pixel_url else ""
+    if honeypot_url and kind == "h":
+        put += _honeypot(honeypot_url)
+    return put.encode("ascii")
 
 
 #: Takes no room and starts no line: out of the flow, or a block of one pixel where that is dropped.
@@ -364,7 +374,7 @@ def _open_part(
     charset = charsets.charset(leaf.content.parameters.get("charset"), body.text)
     if charset is None:
         return "charset"
-    if b"-----BEGIN PGP " in body.text and (pgp := _PGP.search(body.text)):
+    if body.text.rfind(b"-----BEGIN PGP ") >= 0 and (pgp := _PGP.search(body.text)):
         return "signed" if pgp[1] else "encrypted"
     return _Part(leaf, number, body, charset, kind)
 
