@@ -70,10 +70,8 @@ class Following:
         if self._cursor is None:
             self._cursor = self._consumer.cursor()
             if self._cursor > last:
-                self._say(
-                    f"WARNING {self.name} is ahead of the log, which began anew; following it"
-                )
-                self._cursor = last
+                self._say(f"WARNING {self.name} is ahead of the log, which began anew")
+                self._log.skip_to(self._cursor)
         batch = self._log.read(self._cursor, self._max_batch)
         if batch:
             self._consumer.consume(batch)

@@ -109,6 +109,7 @@ class Delivery:
         page = self._log.read(self._cursor, limit, types=self._wanted.types)
         events = [event for event in page if self._wanted.wants(event)]
         if not events:
+            self._failures = 0
             self._skip_to(page[-1].seq if len(page) == limit else max(last, self._cursor))
             return bool(page)
         end = page[-1].seq if len(page) == limit else last
@@ -264,18 +265,20 @@ class Delivery:
         )
         if found.settled == 0:
             return False
+        tries = self._failures
         if found.delivered:
-            self._failures = self._refused_in_a_row = 0
+            self._refused_in_a_row = 0
+        self._failures = 0  # a receiver that judges events is no outage
         self._refused_in_a_row += len(found.refused)
         self._cursor = events[found.settled - 1].seq
-        bury = [(event.seq, self._failures + 1, _reason(why)) for event, why in found.refused]
+        bury = [(event.seq, tries, _reason(why)) for event, why in found.refused]
         if bury:
             self._say(f"ERROR destination {self.name}: {len(bury)} refused events, dead letters")
         self._save(
             attempts,
             delivered=found.delivered,
             is_retry=True,
-            park=[self._parked(event, why) for event, why in found.failing],
+            park=[self._parked(event, tries, why) for event, why in found.failing],
             bury=bury,
             failing=False if found.delivered else None,
         )
@@ -283,10 +286,10 @@ class Delivery:
             self._not_before = self._monotonic() + PROBES[0] * self._uniform(0.8, 1.2)
         return True
 
-    def _parked(self, event: StoredEvent, outcome: Outcome) -> Parked:
+    def _parked(self, event: StoredEvent, tries: int, outcome: Outcome) -> Parked:
         now = int(self._clock() * 1000)
         wait = int(SCHEDULE[0] * self._uniform(0.8, 1.2) * 1000)
-        return Parked(event.seq, self._failures, now + wait, now, _reason(outcome))
+        return Parked(event.seq, tries, now + wait, now, _reason(outcome))
 
     # -- parked events ---------------------------------------------------------------------
 
@@ -326,7 +329,8 @@ class Delivery:
         else:
             wait = SCHEDULE[min(tries, len(SCHEDULE)) - 1] * self._uniform(0.8, 1.2)
             wait = max(wait, outcome.retry_after or 0.0)
-            again = Parked(item.seq, tries, now + int(wait * 1000), item.since_ms, _reason(outcome))
+            next_ms = min(now + int(wait * 1000), item.since_ms + self._window_ms + 1)
+            again = Parked(item.seq, tries, next_ms, item.since_ms, _reason(outcome))
             self._state.note(self.name, attempts=attempts, is_retry=True, park=[again])
 
     # -- one attempt -----------------------------------------------------------------------
