@@ -42,7 +42,8 @@ class Outbox:
     def write(self, outgoing: Outgoing) -> str:
         """The new file's name; it is on disk, whole, or Unavailable is raised."""
         now = self._clock()
-        name = f"{int(now)}.M{int(now % 1 * 1e6)}P{os.getpid()}Q{next(self._numbers)}.{self._host}"
+        micros, number = int(now % 1 * 1e6), next(self._numbers)
+        name = f"{int(now)}.M{micros:06d}P{os.getpid()}Q{number}.{self._host}"
         newline = b"\r\n" if b"\r\n" in outgoing.message[:2000] else b"\n"
         sender = _ADDRESS_NOISE.sub("", outgoing.mail_from)
         rcpt = _ADDRESS_NOISE.sub("", outgoing.rcpt)

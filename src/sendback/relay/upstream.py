@@ -155,7 +155,8 @@ async def _transaction(client: aiosmtplib.SMTP, outgoing: Outgoing) -> Answer:
     """MAIL, RCPT, DATA; the first refusal is the answer, and the connection is reset."""
     after_data = False
     try:
-        await client._ehlo_or_helo_if_needed()  # noqa: SLF001  its public twin is per command
+        if client.is_ehlo_or_helo_needed:
+            await client.ehlo()
         options = []
         if outgoing.utf8 or not (outgoing.rcpt + outgoing.mail_from).isascii():
             if not client.supports_extension("smtputf8"):

@@ -87,6 +87,8 @@ async def serve_listener(
         hostname=hostname,
         limits=Limits(
             keep_bytes=keep_bytes + _STUFFING,
+            # RFC 5321 section 4.5.3.1.8; each is a record of its own, so no more than that.
+            max_recipients=100,
             max_connections=max_connections,
             max_connections_per_ip=max_connections_per_ip,
         ),

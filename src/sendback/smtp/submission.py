@@ -36,8 +36,9 @@ _SUPPRESSED = Answer(550, "5.7.1 This recipient is suppressed for this list")
 _FAULT = Answer(451, "4.3.0 Temporary fault here, try again later")
 _LOOP = Answer(554, "5.4.6 Too many hops: this message is going in circles")
 MAX_HOPS = 50
-#: Transactions of one message that go on side by side.
+#: Transactions of one message that go on side by side, and the octets that their copies may take.
 _AT_ONCE = 20
+_COPIES_BYTES = 64 * 1024 * 1024
 _RECEIVED = re.compile(rb"^received:", re.IGNORECASE | re.MULTILINE)
 
 
@@ -116,7 +117,8 @@ class Submission:
                 user_class=self._user_mail_classes.get(user),
             ),
         )
-        gate = asyncio.Semaphore(_AT_ONCE)
+        size = len(envelope.message) + 1
+        gate = asyncio.Semaphore(max(1, min(_AT_ONCE, _COPIES_BYTES // size)))
         outcomes = await asyncio.gather(
             *(self._one(gate, prepared, rcpt, utf8=envelope.utf8) for rcpt in envelope.recipients)
         )
@@ -286,7 +288,7 @@ async def serve_submission(
         hostname=hostname,
         limits=Limits(
             max_size=max_message_bytes,
-            keep_bytes=2 * max_message_bytes,
+            keep_bytes=max_message_bytes + 4096,
             max_connections_per_ip=500,
             max_connections=500,
             idle_seconds=300.0,
@@ -300,7 +302,7 @@ async def serve_submission(
     retrying = asyncio.get_running_loop().create_task(submission.deferred.run(stop))
     try:
         await server.serve(sock, stop)
-        await retrying
+        await asyncio.wait([retrying], timeout=5)  # cut short, it is tried again after the start
     finally:
         retrying.cancel()
         submission.close()
