@@ -2,7 +2,10 @@
 
 core        `Core`: the parts of one node, each built on first use
 processes   what web, admin, smtp, submission and worker need
-sending     tagging and relay
+sending     the submission process
+working     the worker
+mail        the process of the smtp port
+api         the REST API
 external    the external metadata store from its connections
 data_dir    the data directory: made, checked, locked
 status      what each process says of itself

@@ -31,7 +31,6 @@ def api_parts(
     readings: Callable[[], Sequence[ConsumerReading]],
 ) -> dict[str, Any]:
     """The arguments of `sendback.admin.api.Services`; nothing is opened before it is used."""
-    from sendback.bootstrap.sending import build_tagging
     from sendback.database.catalog import CatalogStore
 
     address = os.environ.get("SENDBACK_CHILD_SUBMISSION", "")
@@ -53,7 +52,7 @@ def api_parts(
         "decode_link": lambda url: decoded_link(core, url),
         "events": core.event_log(),
         "deliveries": NodeDeliveries(core, store, readings),
-        "rewrite": build_tagging(core, core.snapshot).tag,
+        "rewrite": core.tagging_by(core.snapshot).tag,
         "submit": submitting(address) if address else None,
     }
 

@@ -218,16 +218,21 @@ class Core:
 
     @cached_property
     def tagging(self) -> Tagging:
-        """Messages in, tagged messages out."""
-        from sendback.bootstrap.sending import build_tagging
+        """Messages in, tagged messages out, by the catalog as it is now."""
+        return self.tagging_by(lambda: self.catalog)
 
-        return build_tagging(self, lambda: self.catalog)
+    def tagging_by(
+        self, catalog: Callable[[], Catalog], *, storage: Storage | None = None
+    ) -> Tagging:
+        """As `tagging`, with a catalog that changes, or another default storage."""
+        from sendback.tagging import Tagging
 
-    def tagging_with(self, storage: Storage) -> Tagging:
-        """As `tagging`, with another default storage."""
-        from sendback.bootstrap.sending import build_tagging
-
-        return build_tagging(self, lambda: self.catalog, storage=storage)
+        return Tagging(
+            self.metadata(writes=True),
+            catalog,
+            default_storage=storage or self.settings.storage,
+            validate_bounce_address=self.settings.simplemh_validate_bounce_address,
+        )
 
     @property
     def clock(self) -> Callable[[], float]:

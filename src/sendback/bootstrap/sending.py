@@ -1,4 +1,4 @@
-"""What the sending side is built from: tagging, and the submission process."""
+"""What the submission process is built from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from sendback.bootstrap.core import Core
 from sendback.bootstrap.processes import child_settings, journal_of
 from sendback.bootstrap.status import StatusWriter
 from sendback.config import Settings
-from sendback.model import Catalog, Storage
 
 if TYPE_CHECKING:
     from sendback.journal import Journal
@@ -20,20 +19,6 @@ if TYPE_CHECKING:
     from sendback.tagging import Tagging
 
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
-
-
-def build_tagging(
-    core: Core, catalog: Callable[[], Catalog], *, storage: Storage | None = None
-) -> Tagging:
-    """Messages in, tagged messages out, by the catalog of the moment."""
-    from sendback.tagging import Tagging
-
-    return Tagging(
-        core.metadata(writes=True),
-        catalog,
-        default_storage=storage or core.settings.storage,
-        validate_bounce_address=core.settings.simplemh_validate_bounce_address,
-    )
 
 
 @dataclass
@@ -59,7 +44,7 @@ def build_submission() -> SubmissionParts:
     settings = child_settings("submission")
     core = Core(settings)
     journal = journal_of(core, "submission")
-    tagging = build_tagging(core, core.snapshot)
+    tagging = core.tagging_by(core.snapshot)
     relay = build_relay(
         settings.smtp_route, hostname=settings.server_id, outbox=Outbox(core.path / "outbox")
     )

@@ -71,7 +71,7 @@ def rewrite(node: Node, file: BinaryIO, seconds: float) -> None:
     from sendback.model import Storage
 
     message = file.read()
-    tagging = node.core.tagging_with(Storage.STATELESS)
+    tagging = node.core.tagging_by(lambda: node.core.catalog, storage=Storage.STATELESS)
     done, cpu, stop = 0, time.process_time(), time.monotonic() + seconds
     while time.monotonic() < stop:
         tagging.prepare(message, mail_from="bench@example.org").for_recipient("to@example.org")

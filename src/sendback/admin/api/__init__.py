@@ -31,11 +31,12 @@ def mount(app: Flask, services: Services, access: Access) -> None:
 
 def create_api(services: Services, access: Access) -> OpenAPI:
     """The API as a WSGI application that believes to stand at `/`."""
+    from importlib.metadata import version
+
     from flask import Response
     from flask_openapi3.models.info import Info
     from flask_openapi3.openapi import OpenAPI
 
-    from sendback import __version__
     from sendback.admin.api import answers
     from sendback.admin.api.catalog import add_catalog
     from sendback.admin.api.deliveries import add_deliveries
@@ -50,7 +51,7 @@ def create_api(services: Services, access: Access) -> OpenAPI:
 
     app = OpenAPI(
         "sendback.admin.api",
-        info=Info(title="sendback", version=__version__),
+        info=Info(title="sendback", version=version("sendback")),
         security_schemes={"api_key": {"type": "http", "scheme": "bearer"}},
         validation_error_callback=answers.from_pydantic,
         doc_ui=False,
