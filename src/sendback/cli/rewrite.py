@@ -146,9 +146,5 @@ def _explain(prepared: Prepared, tagged: TaggedMessage) -> None:
     lines.append(("body", f"left alone: {tagged.skipped}" if tagged.skipped else "rewritten"))
     for name, value in lines:
         print(f"{name + ':':17}{value}", file=sys.stderr)
-    for note in prepared.plan.notes:
-        times = f" ({note.count} times)" if note.count > 1 else ""
-        print(
-            f"part {note.part}: {note.outcome}: {note.reason}{times} {note.url}".rstrip(),
-            file=sys.stderr,
-        )
+    for part, outcome, reason, url in prepared.plan.explain():
+        print(f"part {part}: {outcome}: {reason} {url}".rstrip(), file=sys.stderr)

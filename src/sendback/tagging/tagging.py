@@ -173,7 +173,8 @@ class Tagging:
         )
         wanted = [_link_facts(link, choices) for link in made.links]
         if made.wants_honeypot:
-            wanted.append(LinkFacts(url="", kind=LinkKind.HONEYPOT))
+            # No person sees it; a scanner that follows it gets an answer, as from any link.
+            wanted.append(LinkFacts(url=f"{base}/robots.txt", kind=LinkKind.HONEYPOT))
         issued = self._metadata.issue(choices.storage, facts, wanted)
         urls = [
             _fitting(links.build(base, purpose, token)) if token else ""

@@ -172,7 +172,8 @@ def test_what_a_mail_class_adds(tagging, metadata):  # S4.10
     kinds = [metadata.link(*links.parse(one.tracked)).kind for one in tagged.links]
     assert kinds[1] is LinkKind.UNSUB_BODY_CONFIRM
     hidden = re.search(rb'href="(https://links\.test/click\?[^"]+)" rel="nofollow"', sent)[1]
-    assert metadata.link(*links.parse(hidden.decode())).kind is LinkKind.HONEYPOT
+    trap = metadata.link(*links.parse(hidden.decode()))
+    assert (trap.kind, trap.url) == (LinkKind.HONEYPOT, "https://links.test/robots.txt")
     assert all(len(line) <= 998 for line in sent.split(b"\r\n"))
     ref = metadata.resolve_bounce(verp.split(tagged.mail_from)[1])
     assert metadata.matches(ref, "ada@example.net", "s1")
