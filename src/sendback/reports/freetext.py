@@ -24,7 +24,10 @@ _MARK = re.compile(
 )
 _QUOTED_LINE = re.compile(r"^[ \t]*[>|].*\n?", re.MULTILINE)
 #: `<addr>:`, `addr: 550 ...`, `"addr":`; the form of qmail, Postfix, OpenSMTPD, GMX, Yahoo.
-_COLON = re.compile(rf"^[ \t]*(?:\* )?[<\"'\[]?({_ADDRESS})[>\"'\]]?[ \t]*:(?!//)[ \t]*(.*)$")
+_COLON = re.compile(
+    rf"^[ \t]*(?:\* )?[<\"'\[]?({_ADDRESS})[>\"'\]]?[ \t]*(?:\([^()\n]{{1,200}}\))?"
+    r":(?!//)[ \t]*(.*)$"
+)
 _LED = re.compile(
     rf"^[ \t]*(?:[>*•·-]+[ \t]+|\d+[.)][ \t]+)?[<\"'\[(]*({_ADDRESS})[>\"'\])]*(?=[\s,;.(]|$)(.*)$"
 )
@@ -58,6 +61,10 @@ _RETURNED_ELSE = re.compile(
 _RECEIVED_FOR = re.compile(r"\bfor[ \t]+<([^<>\s]{1,255}@[^<>\s]{1,255})>", re.IGNORECASE)
 
 
+#: Spares nobody but the daemons themselves.
+_ANYBODY: frozenset[str] = frozenset(("",))
+
+
 class Failure(NamedTuple):
     """One accused address and the words about it."""
 
@@ -85,30 +92,44 @@ def unquoted(text: str) -> str:
     return _QUOTED_LINE.sub("", text)
 
 
-def find_failures(prose: str, named: tuple[str, ...], innocent: frozenset[str]) -> list[Failure]:
+def find_failures(
+    prose: str,
+    named: tuple[str, ...],
+    innocent: frozenset[str],
+    *,
+    plain_forms_only: bool = False,
+) -> list[Failure]:
     """The accused addresses, best form first; `named` (X-Failed-Recipients) is authoritative.
 
-    `innocent` addresses (whom the report was sent to, who sent the original) come last: people
-    do write to themselves.
+    `innocent` addresses (whom the report was sent to, who sent the original) are accused only by
+    the plainest form, `<addr>:`, as people do write to themselves; `accuse_anybody` goes further.
+    `plain_forms_only` leaves out addresses in running text.
     """
-    return _failures(prose, named, innocent) or _failures(prose, named, frozenset(("",)))
-
-
-def _failures(prose: str, named: tuple[str, ...], innocent: frozenset[str]) -> list[Failure]:
     lines = prose.split("\n")[:MAX_LINES]
-    for pattern in (_COLON, _CODED, _LED):
-        found = _by_lines(lines, pattern, innocent)
-        if found:
+    found: list[Failure] = []
+    for pattern, spared in (
+        (_COLON, innocent),
+        (_CODED, innocent),
+        (_LED, innocent),
+        (_COLON, _ANYBODY),
+    ):
+        if found := _by_lines(lines, pattern, spared):
             break
     if named:
         texts = {failure.address.lower(): failure.text for failure in found}
         return [Failure(a, texts.get(a.lower(), prose)) for a in named[:MAX_RECIPIENTS]]
-    if found:
-        if len(found) == 1:
-            return [Failure(found[0].address, prose)]
+    if len(found) > 1:
         return found[:MAX_RECIPIENTS]
-    address = _inline(prose, innocent)
+    address = found[0].address if found else ""
+    if not address and not plain_forms_only:
+        address = _inline(prose, innocent)
     return [Failure(address, prose)] if address else []
+
+
+def accuse_anybody(prose: str) -> str:
+    """The address that the report names, even a postmaster's or its own addressee's, or ""."""
+    found = _by_lines(prose.split("\n")[:MAX_LINES], _LED, _ANYBODY)
+    return found[0].address if found else _inline(prose, _ANYBODY)
 
 
 def _by_lines(
@@ -155,8 +176,8 @@ def _inline(prose: str, innocent: frozenset[str]) -> str:
 
 
 def _excused(address: str, innocent: frozenset[str]) -> bool:
-    """Whether the address is a mail system's or innocent; the second round asks less."""
-    if "" in innocent:
+    """Whether the address is a mail system's or innocent."""
+    if innocent is _ANYBODY:
         return not address.lower().startswith("postmaster@") and is_system(address)
     return is_system(address) or address.lower() in innocent
 

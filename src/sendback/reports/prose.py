@@ -48,6 +48,17 @@ def is_answer(context: Context) -> bool:
     return bool(_REPLY_PREFIX.match(context.subject)) and not _from_system(context)
 
 
+def looks_like_report(context: Context) -> bool:
+    """Whether anything but the body says that a mail system wrote it."""
+    title = "" if is_answer(context) else context.subject.lower()
+    return (
+        _from_system(context)
+        or _has_null_path(context.headers)
+        or "x-failed-recipients" in context.headers
+        or signal("failing_subject").search(title) is not None
+    )
+
+
 def _from_system(context: Context) -> bool:
     return signal("system_sender").search(context.headers.get("from", "").lower()) is not None
 
@@ -62,11 +73,7 @@ def _bounce_weight(context: Context) -> int:
     said: list[str] = []
     for worth, name, holds in (
         (6, "X-Failed-Recipients", "x-failed-recipients" in headers),
-        (
-            4,
-            "report-type=delivery-status",
-            "delivery-status" in headers.get("content-type", "").lower(),
-        ),
+        (4, "report-type=delivery-status", _is_declared(context)),
         (2, "a mail system's From", system),
         (1, "null return path", _has_null_path(headers)),
         (2, "the subject", signal("failing_subject").search(title) is not None),
@@ -83,6 +90,10 @@ def _bounce_weight(context: Context) -> int:
     return points
 
 
+def _is_declared(context: Context) -> bool:
+    return "delivery-status" in context.headers.get("content-type", "").lower()
+
+
 def _has_null_path(headers: dict[str, str]) -> bool:
     path = headers.get("return-path")
     if path is None:
@@ -92,13 +103,19 @@ def _has_null_path(headers: dict[str, str]) -> bool:
 
 
 def _bounce(context: Context, reporting_mta: str, weight: int) -> Report | None:
-    """The bounce or delay; None when little speaks for it and it accuses nobody."""
-    failures = freetext.find_failures(context.prose, context.failed_recipients, context.innocent())
+    """The bounce or delay; None when it accuses nobody plainly and returns nothing."""
+    sure = weight >= PLENTY or _from_system(context) or _has_null_path(context.headers)
+    failures = freetext.find_failures(
+        context.prose, context.failed_recipients, context.innocent(), plain_forms_only=not sure
+    )
     if not failures:
-        if weight < PLENTY and not _from_system(context):
-            context.steps.append("no address is accused: not a bounce")
+        address = _guess_recipient(context)
+        returns = context.returned or _has_null_path(context.headers) or _is_declared(context)
+        if not address and not returns:
+            context.steps.append("accuses nobody and returns nothing: not a bounce")
             return None
-        failures = [freetext.Failure(_guess_recipient(context), context.prose)]
+        address = address or freetext.accuse_anybody(context.prose)
+        failures = [freetext.Failure(address, context.prose)]
     action, kind = ("delayed", "delivery-delay") if is_delay(context) else ("failed", "bounce")
     mta = reporting_mta or _qsbf_host(context.prose)
     context.steps.append(f"{kind} in prose, {len(failures)} address(es)")
@@ -114,11 +131,15 @@ def _guess_recipient(context: Context) -> str:
     name = freetext.bare_name(context.prose)
     if name and "@" in context.sender:
         return f"{name}@{context.sender.rpartition('@')[2].lower()}"
-    innocent = context.innocent()
     address = find_address(context.subject)
-    if address and address.lower() not in innocent and not is_system(address):
+    accused = f"from {address}" not in context.subject and not is_system(address)
+    if address and accused and address.lower() not in context.innocent():
         return address
-    return freetext.returned_recipient(context.returned, innocent)
+    return _returned_to(context)
+
+
+def _returned_to(context: Context) -> str:
+    return freetext.returned_recipient(context.returned, context.innocent())
 
 
 def is_delay(context: Context) -> bool:

@@ -87,7 +87,7 @@ def _find(context: Context) -> dsn.Notification | None:
             continue
         text = decode_text(part.decoded(), "")
         if not declared:
-            if prose.is_answer(context):  # a person quotes a report
+            if not prose.looks_like_report(context):  # a person quotes a report
                 continue
             text = freetext.split_original(text)[0]
         found = dsn.read_notification(text)
