@@ -45,6 +45,10 @@ class Target:
     level: str = ""
     threads: int = 16
     goal: tuple[float, float] | None = None
+    module: str = "web_targets"
+    script: str = ""
+    """Path of a wrk script that makes the requests."""
+    environment: dict[str, str] = field(default_factory=dict)
     cpu: dict[str, list[float]] = field(default_factory=lambda: {"KA": [], "NC": []})
     rate: dict[str, list[float]] = field(default_factory=lambda: {"KA": [], "NC": []})
     p99: dict[str, list[float]] = field(default_factory=lambda: {"KA": [], "NC": []})
@@ -100,7 +104,7 @@ def measure(target: Target, mode: str, seconds: int) -> None:
         try:
             _wait_until_ready(port, target.path)
             before = _cpu_s(process.pid)
-            answered, p99 = _load(port, target.path, mode, seconds)
+            answered, p99 = _load(port, target, mode, seconds)
             spent = _cpu_s(process.pid) - before
         finally:
             os.killpg(process.pid, signal.SIGTERM)
@@ -140,7 +144,7 @@ def _serve(target: Target, port: int, scratch: Path) -> subprocess.Popen[bytes]:
     if target.server == "nginx":
         command = _nginx_command(port, scratch)
     else:
-        module = f"web_targets:app_{target.app}"
+        module = f"{target.module}:app_{target.app}"
         command = [sys.executable, "-m", "sendback.supervisor.web_server", module]
     # a small environment: granian copies it into every request
     env = {
@@ -151,6 +155,7 @@ def _serve(target: Target, port: int, scratch: Path) -> subprocess.Popen[bytes]:
         "SENDBACK_CHILD_LISTEN": f"127.0.0.1:{port}",
         "SENDBACK_CHILD_SERVER": target.server,
         "SENDBACK_CHILD_THREADS": str(target.threads),
+        **target.environment,
     }
     (scratch / "journal").mkdir()
     command = [*_on_core(0), *command]
@@ -179,14 +184,15 @@ def _nginx_command(port: int, scratch: Path) -> list[str]:
     return [_nginx() or "nginx", "-p", str(scratch), "-c", str(scratch / "nginx.conf")]
 
 
-def _load(port: int, path: str, mode: str, seconds: int) -> tuple[int, float]:
+def _load(port: int, target: Target, mode: str, seconds: int) -> tuple[int, float]:
     command = [*_on_core(1), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"]
     command += ["-H", f"User-Agent: {BROWSER}", "-H", "Host: links.example.com"]
     if mode == "NC":
         command += ["-H", "Connection: close"]
-    out = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, check=True
-    ).stdout
+    if target.script:
+        command += ["-s", target.script]
+    command.append(f"http://127.0.0.1:{port}{target.path}")
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.search(r"(\d+) requests in", out)
     p99 = re.search(r"^\s+99%\s+([\d.]+)(us|ms|s)", out, re.MULTILINE)
     assert found, out

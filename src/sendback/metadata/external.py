@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import msgspec
 import psycopg
@@ -25,9 +25,23 @@ from sendback.errors import Malformed, NotFound, Unavailable
 from sendback.metadata.base import HEADER_LINK, check_text, purpose_of
 from sendback.metadata.batching import Batcher
 from sendback.metadata.cache import RowCache
-from sendback.metadata.postgres import Database, Slow, Statement
-from sendback.metadata.record import encode_link
-from sendback.model import LinkFacts, LinkKind, MessageFacts, Privacy, TrackingData
+from sendback.metadata.channel import Statement
+from sendback.metadata.external_rows import (
+    NUMBER,
+    UUID,
+    LinkRow,
+    MessageRow,
+    as_uuid4,
+    decode_row,
+    link_facts,
+    link_row,
+    message_facts,
+    message_row,
+    number_of_row,
+    row_id_of,
+)
+from sendback.metadata.postgres import Database, Slow
+from sendback.model import LinkFacts, MessageFacts, TrackingData
 from sendback.secret_constants import Key, Keyring, Purpose
 from sendback.tokens import Opened, Version, seal
 
@@ -40,8 +54,6 @@ HEDGE_AFTER = 0.075
 #: A link row written by this process is not written again for so long.
 _WRITTEN_SECONDS = 600.0
 _REMEMBERED = 100_000
-_UUID = 16
-_NUMBER = 8
 
 READ = Statement(
     "sendback_read",
@@ -62,41 +74,8 @@ WRITE = Statement(
 )
 
 
-class MessageRow(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
-):
-    """`data` of a message's row."""
-
-    v: Literal[1] = 1
-    t: Literal["message"]
-    email: str
-    listid: str = ""
-    sendid: str = ""
-    click_tracking_id: str = ""
-    mail_class: str = ""
-    url_domain: str = ""
-    instance_id: str = ""
-    tagged_at: int = 0
-    privacy: Privacy = Privacy.FULL
-
-
-class LinkRow(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
-):
-    """`data` of a link's row. `sendid` and `listid`: as `..._link_rows` says."""
-
-    v: Literal[1] = 1
-    t: Literal["link"]
-    day: str
-    """The UTC date that its number was made with."""
-    url: str
-    kind: int = 0
-    link_id: str = ""
-    pos: int = 0
-    universal: bool = False
-    html_or_text: str = "h"
-    sendid: str = ""
-    listid: str = ""
+#: Stands for the message where only the link was asked for.
+_NOBODY = MessageFacts(email="")
 
 
 class _Written(NamedTuple):
@@ -145,7 +124,7 @@ class ExternalStore:
         self._send_deadline = send_deadline
         self._click_deadline = click_deadline
         self._messages: RowCache[MessageFacts] = RowCache(cached_rows)
-        self._links: RowCache[LinkRow] = RowCache(cached_rows)
+        self._links: RowCache[LinkFacts] = RowCache(cached_rows)
         self._numbers: dict[tuple[LinkFacts, str, str, str, Key], bytes] = {}
         self._written: dict[bytes, float] = {}
         self._writes: Batcher[Sequence[_Written], frozenset[bytes]] = Batcher(
@@ -165,8 +144,8 @@ class ExternalStore:
         check_text(message, links)
         key = keyring.signing
         day = self._today()
-        message_id = _as_uuid4(os.urandom(_UUID))
-        rows = [_Written(message_id, day, _message_row(message))]
+        message_id = as_uuid4(os.urandom(UUID))
+        rows = [_Written(message_id, day, message_row(message))]
         sendid = message.sendid if self._link_rows in ("sendid", "both") else ""
         listid = message.listid if self._link_rows in ("listid", "both") else ""
         numbers = []
@@ -175,18 +154,18 @@ class ExternalStore:
             content = (link, sendid, listid, day, key)
             number = self._numbers.get(content)
             if number is None or self._written.get(number, 0.0) < now:
-                row = _link_row(link, sendid, listid, day)
-                number = _number(key, row)
+                row = link_row(link, sendid, listid, day)
+                number = number_of_row(key, row)
                 if len(self._numbers) > _REMEMBERED:
                     self._numbers.clear()
                     self._written.clear()
                 self._numbers[content] = number
-                rows.append(_Written(_row_id(key, number), day, row))
+                rows.append(_Written(row_id_of(key, number), day, row))
             numbers.append(number)
         collided = self._writes.submit(rows, now + self._send_deadline)
         tokens = []
         for link, number in zip((*links, HEADER_LINK), numbers, strict=True):
-            if collided and _row_id(key, number) in collided:
+            if collided and row_id_of(key, number) in collided:
                 tokens.append("")
                 continue
             self._written[number] = now + _WRITTEN_SECONDS
@@ -205,7 +184,7 @@ class ExternalStore:
         given = [{"id": row.id.hex(), "date": row.date, "data": row.data} for row in rows.values()]
         self.queries += 1
         answer = self._primary.run(WRITE, msgspec.json.encode(given), deadline)
-        collided = frozenset(_uuid_bytes(row[0]) for row in answer)
+        collided = frozenset(row[0] for row in answer if row[0])
         return [collided] * len(jobs)
 
     def _today(self) -> str:
@@ -215,30 +194,26 @@ class ExternalStore:
 
     def link(self, purpose: Purpose, opened: Opened) -> LinkFacts:  # noqa: ARG002 - the port
         """See the port. No query when the link's row was read before, by whichever recipient."""
-        row = self._links.get(_number_of(opened))
-        if row is None:
-            row = self._fetch(opened, with_message=False)[1]
-        return _link_facts(row)
+        return self._links.get(_number_of(opened)) or self._fetch(opened, with_message=False)[1]
 
     def resolve(self, purpose: Purpose, opened: Opened) -> TrackingData:  # noqa: ARG002 - the port
         """See the port."""
-        message = self._messages.get(opened.body[:_UUID])
-        row = self._links.get(_number_of(opened))
-        if message is None or row is None:
-            message, row = self._fetch(opened, with_message=True)
-        assert message is not None
-        return TrackingData(message, _link_facts(row))
+        message = self._messages.get(opened.body[:UUID])
+        link = self._links.get(_number_of(opened))
+        if message is None or link is None:
+            message, link = self._fetch(opened, with_message=True)
+        return TrackingData(message, link)
 
     def prefetch(self, tokens: Sequence[Opened]) -> None:
         """Read the rows of many tokens in one query, so that `resolve` finds them; never raises."""
         wanted: dict[bytes, Opened] = {}
         for opened in tokens:
-            if len(opened.body) != _UUID + _NUMBER:
+            if len(opened.body) != UUID + NUMBER:
                 continue
-            if self._messages.get(opened.body[:_UUID]) is None:
-                wanted[opened.body[:_UUID]] = opened
+            if self._messages.get(opened.body[:UUID]) is None:
+                wanted[opened.body[:UUID]] = opened
             if self._links.get(_number_of(opened)) is None:
-                wanted[_row_id(opened.key, _number_of(opened))] = opened
+                wanted[row_id_of(opened.key, _number_of(opened))] = opened
         if not wanted:
             return
         try:
@@ -248,28 +223,26 @@ class ExternalStore:
         for row_id, data in answer.found.items():
             opened = wanted[row_id]
             with contextlib.suppress(Unavailable):  # of a newer version: `resolve` will say so
-                if row_id == opened.body[:_UUID]:
+                if row_id == opened.body[:UUID]:
                     self._keep_message(data, row_id)
                 else:
                     self._keep_link(data, opened)
 
-    def _fetch(
-        self, opened: Opened, *, with_message: bool
-    ) -> "tuple[MessageFacts | None, LinkRow]":
+    def _fetch(self, opened: Opened, *, with_message: bool) -> tuple[MessageFacts, LinkFacts]:
         """Both rows, or the link's alone, from primary and failover; remembered."""
-        if len(opened.body) != _UUID + _NUMBER:
+        if len(opened.body) != UUID + NUMBER:
             raise Malformed("an external token of an unknown length")
         number = _number_of(opened)
-        link_id, message_id = _row_id(opened.key, number), opened.body[:_UUID]
+        link_id, message_id = row_id_of(opened.key, number), opened.body[:UUID]
         wanted = frozenset((link_id, message_id)) if with_message else frozenset((link_id,))
         for row_id in wanted:
             if self._messages.is_unknown(row_id):
                 raise NotFound("no such row in the external database (asked a moment ago)")
         answer = self._reads.submit(wanted, time.monotonic() + self._click_deadline)
-        row = self._keep_link(answer.found.get(link_id), opened)
+        link = self._keep_link(answer.found.get(link_id), opened)
         message = self._keep_message(answer.found.get(message_id), message_id)
-        if row is not None and (message is not None or not with_message):
-            return message, row
+        if link is not None and (message is not None or not with_message):
+            return message or _NOBODY, link
         if answer.reasons:
             raise Unavailable("; ".join(answer.reasons))
         for row_id in wanted - answer.found.keys():
@@ -278,26 +251,27 @@ class ExternalStore:
 
     def _keep_message(self, data: bytes | None, message_id: bytes) -> MessageFacts | None:
         """Keep a message's row; None when it is none of ours."""
-        row = _decode(data, MessageRow)
+        row = decode_row(data, MessageRow)
         if row is None:
             return None
-        message = _message_facts(row)
+        message = message_facts(row)
         self._messages.put(message_id, message)
         return message
 
-    def _keep_link(self, data: bytes | None, opened: Opened) -> LinkRow | None:
+    def _keep_link(self, data: bytes | None, opened: Opened) -> LinkFacts | None:
         """Keep a link's row that is what the token's number binds; None when it is another."""
-        row = _decode(data, LinkRow)
+        row = decode_row(data, LinkRow)
         if row is None:
             return None
         number = _number_of(opened)
         try:
-            if not hmac.compare_digest(_number(opened.key, row), number):
+            if not hmac.compare_digest(number_of_row(opened.key, row), number):
                 return None
         except (ValueError, Malformed):  # a kind of link, or a letter, that never was
             return None
-        self._links.put(number, row)
-        return row
+        link = link_facts(row)
+        self._links.put(number, link)
+        return link
 
     def _read(
         self, jobs: "Sequence[frozenset[bytes]]", deadline: float | None
@@ -374,7 +348,7 @@ class ExternalStore:
 
     def ping(self) -> None:
         """See the port: the primary, or else the failover, can be read."""
-        answer = self._ask(frozenset((bytes(_UUID),)), time.monotonic() + self._click_deadline)
+        answer = self._ask(frozenset((bytes(UUID),)), time.monotonic() + self._click_deadline)
         if len(answer.reasons) == (2 if self._failover else 1):
             raise Unavailable("; ".join(answer.reasons))
 
@@ -410,103 +384,14 @@ class _Answer(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def _message_row(message: MessageFacts) -> MessageRow:
-    return MessageRow(t="message", **msgspec.structs.asdict(message))
-
-
-def _message_facts(row: MessageRow) -> MessageFacts:
-    values = msgspec.structs.asdict(row)
-    del values["v"], values["t"]
-    return MessageFacts(**values)
-
-
-def _link_row(link: LinkFacts, sendid: str, listid: str, day: str) -> LinkRow:
-    return LinkRow(
-        t="link",
-        day=day,
-        url=link.url,
-        kind=int(link.kind),
-        link_id=link.link_id,
-        pos=link.pos,
-        universal=link.universal,
-        html_or_text=link.html_or_text,
-        sendid=sendid,
-        listid=listid,
-    )
-
-
-def _link_facts(row: LinkRow) -> LinkFacts:
-    return LinkFacts(
-        url=row.url,
-        kind=LinkKind(row.kind),
-        link_id=row.link_id,
-        pos=row.pos,
-        universal=row.universal,
-        html_or_text=row.html_or_text,
-    )
-
-
 def _number_of(opened: Opened) -> bytes:
-    return opened.body[_UUID:]
-
-
-def _number(key: Key, row: LinkRow) -> bytes:
-    """Eight keyed bytes of everything in a link's row, its UTC date among it."""
-    texts = [row.day, row.sendid, row.listid]
-    content = encode_link(_link_facts(row)) + "\0".join(texts).encode()
-    secret = key.subkey(Purpose.CLICK, b"link number")
-    return hmac.digest(secret, content, "sha256")[:_NUMBER]
-
-
-def _row_id(key: Key, number: bytes) -> bytes:
-    """The uuid under which a link's row stands: looks random (version 4), follows the number."""
-    digest = hmac.digest(key.subkey(Purpose.CLICK, b"link row"), number, "sha256")
-    return _as_uuid4(digest[:_UUID])
-
-
-def _as_uuid4(octets: bytes) -> bytes:
-    """With version and variant of a random uuid (RFC 9562 section 5.4)."""
-    return b"%b%c%c%c%b" % (
-        octets[:6],
-        octets[6] & 0x0F | 0x40,
-        octets[7],
-        octets[8] & 0x3F | 0x80,
-        octets[9:],
-    )
-
-
-class _VersionOnly(msgspec.Struct):
-    v: int
-
-
-_RowType = TypeVar("_RowType", MessageRow, LinkRow)
-
-
-def _decode(data: bytes | None, kind: type[_RowType]) -> _RowType | None:
-    """The row; None when it is none of ours, Unavailable when a newer version wrote it."""
-    if data is None:
-        return None
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        try:
-            version = msgspec.json.decode(data, type=_VersionOnly).v
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return None
-        if version > 1:
-            raise Unavailable(
-                f"the row has format {version}: a newer sendback wrote it; upgrade this server"
-            ) from None
-        return None
+    return opened.body[UUID:]
 
 
 def _ids(ids: frozenset[bytes]) -> bytes:
     return ("{" + ",".join([row_id.hex() for row_id in ids]) + "}").encode()
 
 
-def _uuid_bytes(text: bytes | None) -> bytes:
-    return bytes.fromhex((text or b"").decode().replace("-", ""))
-
-
 def _rows(rows: list[tuple[bytes | None, ...]]) -> dict[bytes, bytes]:
-    return {_uuid_bytes(row_id): data or b"" for row_id, data in rows}
+    """Uuid to JSON text; jsonb in binary has one byte, its version, before the text."""
+    return {row_id: data[1:] for row_id, data in rows if row_id and data}

@@ -22,7 +22,8 @@ from sendback.metadata.base import (
 )
 from sendback.metadata.batching import Batcher
 from sendback.metadata.record import decode_number, encode_number
-from sendback.metadata.sqlite_file import Ids, Job, LinkRow, Placement, Reader, Writer
+from sendback.metadata.sqlite_file import Ids, Job, LinkRow, Placement, Writer
+from sendback.metadata.sqlite_reader import Reader
 from sendback.model import LinkFacts, LinkKind, MessageFacts, TrackingData
 from sendback.secret_constants import Keyring, Purpose
 from sendback.tokens import Opened, Version, open_binary, seal

@@ -1,38 +1,32 @@
 """One Postgres, reached within a deadline: bounded connections, retries, a breaker.
 
-Speaks libpq's asynchronous calls directly, because nothing above them can be bounded in time: a
-frozen server holds psycopg's `execute` for ever, and its pool stalls for seconds after a restart.
-Connections are made by a thread of their own, since name resolution can't be bounded either.
+psycopg's own pool stalls for seconds after a restart of the server, and waits without a bound when
+it is frozen. Connections are made by a thread of their own, since name resolution can't be bounded.
 Autocommit, prepared at first use. Knows nothing of what is asked.
 """
 
-import select
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
-from psycopg import OperationalError, ProgrammingError, pq
+from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sendback.errors import Misconfigured, Unavailable
 from sendback.metadata.breaker import Breaker
+from sendback.metadata.channel import (
+    CONNECT_TIMEOUT,
+    Channel,
+    DeadlineError,
+    LostError,
+    RefusedError,
+    Rows,
+    Statement,
+    one_line,
+)
 from sendback.model import DatabaseConnection
 
-#: Longest wait for one host while connecting; it is spent in the background.
-CONNECT_TIMEOUT = 2.0
 PROBE_TIMEOUT = 1.0
-
-
-class Statement(NamedTuple):
-    """A statement with one text parameter, and a harmless parameter to probe with."""
-
-    name: str
-    sql: str
-    nothing: bytes
-
-
-Rows = list[tuple[bytes | None, ...]]
 
 
 class Slow(Exception):  # noqa: N818 - no error: the answer may still come
@@ -126,9 +120,9 @@ class Database:
                 channel = self._take(until)
                 channel.send(statement, parameter, until)
                 return self._answer(channel, until)
-            except _LostError as error:
+            except LostError as error:
                 reason = str(error)
-            except _DeadlineError:
+            except DeadlineError:
                 if until < deadline:
                     raise Slow(self._going_on(channel, statement, parameter, deadline)) from None
                 self._drop(channel)
@@ -136,18 +130,18 @@ class Database:
             self._drop(channel)
         raise Unavailable(f"{self.name}: {reason}")
 
-    def _answer(self, channel: "Channel", until: float) -> Rows:
+    def _answer(self, channel: Channel, until: float) -> Rows:
         """The rows; the connection goes back among the idle ones, unless it is lost or late."""
         try:
             rows = channel.receive(until)
-        except _RefusedError as error:
+        except RefusedError as error:
             self._give(channel)
             raise Unavailable(f"{self.name}: {error}") from error
         self._give(channel)
         return rows
 
     def _going_on(
-        self, channel: "Channel | None", statement: Statement, parameter: bytes, deadline: float
+        self, channel: Channel | None, statement: Statement, parameter: bytes, deadline: float
     ) -> Callable[[], Rows]:
         """What `Slow.finish` does: wait on where the statement is on its way, else begin again."""
 
@@ -157,7 +151,7 @@ class Database:
                 return self.run(statement, parameter, deadline)
             try:
                 return self._answer(channel, deadline)
-            except (_LostError, _DeadlineError) as error:
+            except (LostError, DeadlineError) as error:
                 self._drop(channel)
                 reason = f"{self.name}: {error}"
             except Unavailable as error:
@@ -173,8 +167,8 @@ class Database:
 
     # -- connections --
 
-    def _take(self, deadline: float) -> "Channel":
-        """An idle connection that is not known dead, or a new one; _DeadlineError, Unavailable."""
+    def _take(self, deadline: float) -> Channel:
+        """An idle connection that is not known dead, or a new one; DeadlineError, Unavailable."""
         with self._changed:
             failures = self._failed_connects
             while True:
@@ -189,7 +183,7 @@ class Database:
                     threading.Thread(target=self._connect, name="connect", daemon=True).start()
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
-                    raise _DeadlineError
+                    raise DeadlineError
                 self._changed.wait(remaining)
                 if self._failed_connects != failures and not self._idle:
                     raise Unavailable(f"{self.name}: {self._connect_error}")
@@ -203,7 +197,7 @@ class Database:
                 channel = Channel(conninfo, time.monotonic() + CONNECT_TIMEOUT)
                 channel.set_statement_timeout(self._statement_timeout)
                 break
-            except (_LostError, _RefusedError, _DeadlineError) as failure:
+            except (LostError, RefusedError, DeadlineError) as failure:
                 error = str(failure) or "no answer while connecting"
                 if channel is not None:
                     channel.close()
@@ -217,157 +211,18 @@ class Database:
                 self._idle.append(channel)
             self._changed.notify_all()
 
-    def _give(self, channel: "Channel") -> None:
+    def _give(self, channel: Channel) -> None:
         with self._changed:
             self._idle.append(channel)
             self._changed.notify()
 
-    def _drop(self, channel: "Channel | None") -> None:
+    def _drop(self, channel: Channel | None) -> None:
         if channel is None:
             return
         channel.close()
         with self._changed:
             self._count -= 1
             self._changed.notify()
-
-
-class _DeadlineError(Exception):
-    """Time is up."""
-
-    def __init__(self) -> None:
-        super().__init__("no answer in time")
-
-
-class _LostError(Exception):
-    """The connection is dead; another one may do."""
-
-
-class _RefusedError(Exception):
-    """The server answered with an error; the connection stays good."""
-
-
-class Channel:
-    """One connection, used by one thread at a time; every call ends by its deadline."""
-
-    def __init__(self, conninfo: str, deadline: float) -> None:
-        self._prepared: set[bytes] = set()
-        self._refusal: _RefusedError | None = None
-        self._poll = select.poll()
-        self.is_sent = False
-        self._pgconn = pq.PGconn.connect_start(conninfo.encode())
-        try:
-            self._connect(deadline)
-        except BaseException:
-            self.close()
-            raise
-
-    def send(self, statement: Statement, parameter: bytes, deadline: float) -> None:
-        """Put the statement on its way; `is_sent` once it is. A refusal to prepare it is raised
-        by `receive`, as one of the statement itself.
-        """
-        self.is_sent = False
-        self._refusal = None
-        name = statement.name.encode()
-        try:
-            if name not in self._prepared:
-                self._pgconn.send_prepare(name, statement.sql.encode())
-                try:
-                    self.receive(deadline)
-                except _RefusedError as error:
-                    self._refusal = error
-                    return
-                self._prepared.add(name)
-            self._pgconn.send_query_prepared(name, [parameter])
-        except OperationalError as error:
-            raise _LostError(_one_line(str(error))) from error
-        self.is_sent = True
-
-    def receive(self, deadline: float) -> Rows:
-        """The answer's rows."""
-        if self._refusal is not None:
-            raise self._refusal
-        rows: Rows = []
-        refusal: _RefusedError | None = None
-        try:
-            while (result := self._result(deadline)) is not None:
-                if result.status == pq.ExecStatus.TUPLES_OK:
-                    fields = range(result.nfields)
-                    rows = [
-                        tuple([result.get_value(row, field) for field in fields])
-                        for row in range(result.ntuples)
-                    ]
-                elif result.status != pq.ExecStatus.COMMAND_OK:
-                    refusal = _refusal(result)
-        except OperationalError as error:
-            raise _LostError(_one_line(str(error))) from error
-        if refusal is not None:
-            raise refusal
-        return rows
-
-    def set_statement_timeout(self, seconds: float) -> None:
-        """The server shall not work longer than anybody waits."""
-        try:
-            self._pgconn.send_query(b"set statement_timeout = %d" % int(seconds * 1000))
-        except OperationalError as error:
-            raise _LostError(_one_line(str(error))) from error
-        self.receive(time.monotonic() + CONNECT_TIMEOUT)
-
-    def is_quiet(self) -> bool:
-        """False when something came while nobody asked: the server's good-bye, or the end."""
-        return not self._poll.poll(0)
-
-    def close(self) -> None:
-        """Close at once, whatever is under way; idempotent."""
-        self._pgconn.finish()
-
-    def _connect(self, deadline: float) -> None:
-        pgconn = self._pgconn
-        while (status := pgconn.connect_poll()) != pq.PollingStatus.OK:
-            if status == pq.PollingStatus.FAILED:
-                raise _LostError(_one_line(pgconn.get_error_message()))
-            wanted = select.POLLIN if status == pq.PollingStatus.READING else select.POLLOUT
-            poll = select.poll()  # libpq may change its socket from one step to the next
-            poll.register(pgconn.socket, wanted)
-            _wait(poll, deadline)
-        pgconn.nonblocking = 1
-        self._poll.register(pgconn.socket, select.POLLIN)
-
-    def _result(self, deadline: float) -> "pq.abc.PGresult | None":
-        pgconn = self._pgconn
-        while pgconn.flush():
-            poll = select.poll()
-            poll.register(pgconn.socket, select.POLLIN | select.POLLOUT)
-            _wait(poll, deadline)
-            pgconn.consume_input()
-        while pgconn.is_busy():
-            _wait(self._poll, deadline)
-            pgconn.consume_input()
-        return pgconn.get_result()
-
-
-def _wait(poll: select.poll, deadline: float) -> None:
-    remaining = deadline - time.monotonic()
-    if remaining <= 0 or not poll.poll(remaining * 1000):
-        raise _DeadlineError
-
-
-#: Of these the connection is at fault: gone, shut down, a forgotten or outdated prepared
-#: statement, a server that became read-only. A new connection may do better.
-_LOST = ("08", "57P", "26000", "0A000", "25006")
-
-
-def _refusal(result: "pq.abc.PGresult") -> _RefusedError:
-    """The error that the server answered with; raises _LostError for those of the connection."""
-    state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
-    primary = result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message
-    text = f"{_one_line(primary.decode('utf-8', 'replace'))} ({state})"
-    if state.startswith(_LOST):
-        raise _LostError(text)
-    return _RefusedError(text)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split()) or "the connection is lost"
 
 
 def conninfo_of(connection: DatabaseConnection) -> str:
@@ -392,7 +247,7 @@ def attempts(dsn: str, *, writes: bool = False) -> Sequence[str]:
     try:
         parameters = conninfo_to_dict(dsn)
     except ProgrammingError as error:
-        raise Misconfigured(f"not a Postgres connection string: {_one_line(str(error))}") from None
+        raise Misconfigured(f"not a Postgres connection string: {one_line(str(error))}") from None
     hosts = str(parameters.get("host") or "").split(",")
     ports = str(parameters.get("port") or "").split(",")
     if len(ports) not in (1, len(hosts)):

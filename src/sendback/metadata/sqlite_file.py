@@ -1,8 +1,8 @@
-"""The file behind local metadata: schema of `metadata.sqlite`, its one writer, its readers.
+"""The file behind local metadata: schema of `metadata.sqlite`, and its one writer in a process.
 
-One writing connection in a process (WAL, FULL: synced at commit), one reading connection in each
-thread. Rows are added and deleted, never changed in what they say, so what was read may be kept.
-Row numbers are never used twice (autoincrement): a pruned message's token can't name another one.
+WAL and FULL: synced at commit. Rows are added and deleted, never changed in what they say, so what
+was read may be kept. Row numbers are never used twice (autoincrement): the token of a pruned
+message can't name another one.
 """
 
 import os
@@ -10,10 +10,10 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sendback.errors import Misconfigured, NotFound, Unavailable
-from sendback.model import MessageFacts, Privacy
+from sendback.errors import Misconfigured, Unavailable
+from sendback.model import MessageFacts
 
 _SCHEMA = """
 create table store (
@@ -52,10 +52,10 @@ create table messages (
   privacy text not null
 );
 """
-_VERSION = 1
+SCHEMA_VERSION = 1
 _STORE_ID = 16
 _DAY = 86400
-_CACHED = 100_000
+CACHED = 100_000
 
 
 class Placement(NamedTuple):
@@ -168,7 +168,7 @@ class Writer:
                 " returning id",
                 (*triple, day),
             ).fetchone()[0]
-            if len(self._links) >= _CACHED:
+            if len(self._links) >= CACHED:
                 self._links.clear()
             self._links[triple] = (link, day)
         known = self._placements.get(placement)
@@ -184,7 +184,7 @@ class Writer:
                 " and pos = ? and universal = ? and html_or_text = ?",
                 values,
             ).fetchone()[0]
-            if len(self._placements) >= _CACHED:
+            if len(self._placements) >= CACHED:
                 self._placements.clear()
             self._placements[placement] = known
         return int(known)
@@ -265,7 +265,7 @@ class Writer:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))  # addresses: not for all
-            connection = _connect(self._path, "rw", self._busy_timeout)
+            connection = connect(self._path, "rw", self._busy_timeout)
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = full")
             connection.execute("pragma foreign_keys = on")
@@ -278,7 +278,7 @@ class Writer:
                     connection.execute(statement)
                 connection.execute(
                     "insert into store values (?, ?, ?)",
-                    (os.urandom(_STORE_ID), _VERSION, int(self._clock())),
+                    (os.urandom(_STORE_ID), SCHEMA_VERSION, int(self._clock())),
                 )
             connection.execute("commit")
             store_id, version = connection.execute("select id, version from store").fetchone()
@@ -287,7 +287,7 @@ class Writer:
             if connection is not None:
                 connection.close()
             raise Unavailable(f"{self._path} can't be opened: {error}") from error
-        if version > _VERSION:
+        if version > SCHEMA_VERSION:
             connection.close()
             raise Misconfigured("was written by a newer version of sendback", place=str(self._path))
         self.store_id = store_id
@@ -295,113 +295,8 @@ class Writer:
         return connection
 
 
-class Reader:
-    """Reads from any number of threads, each over its own connection; never writes or waits."""
-
-    def __init__(self, path: Path, busy_timeout: float) -> None:
-        self._path = path
-        self._busy_timeout = busy_timeout
-        self._own = threading.local()
-        self._opened: set[sqlite3.Connection] = set()
-        self._generation = 0
-        self._mutex = threading.Lock()
-        self._store_id = b""
-        self._inode = 0
-        self._placements: dict[int, Placement] = {}
-
-    def store_id(self, hint: bytes = b"") -> bytes:
-        """The id of the file that stands there now; NotFound while there is none.
-
-        Looked at again only when a token's first bytes (`hint`) are not this id's.
-        """
-        if not self._store_id or hint != self._store_id[: len(hint)]:
-            with self._mutex:
-                self._look_again()
-        return self._store_id
-
-    def placement(self, number: int) -> Placement:
-        """A row of `placements` with its link; NotFound when it was pruned. Rows don't change."""
-        found = self._placements.get(number)
-        if found is None:
-            rows = self.rows(
-                "select sendid, listid, url, kind, link_id, pos, universal, html_or_text"
-                " from placements join links on links.id = placements.link"
-                " where placements.id = ?",
-                (number,),
-            )
-            if not rows:
-                raise NotFound("the link's row was pruned")
-            found = Placement(*rows[0])
-            if len(self._placements) >= _CACHED:
-                self._placements.clear()
-            self._placements[number] = found
-        return found
-
-    def message(self, number: int) -> MessageFacts:
-        """A row of `messages`; NotFound when it was pruned or erased."""
-        rows = self.rows(
-            "select email, listid, sendid, click_tracking_id, mail_class, url_domain, instance_id,"
-            " tagged_at, privacy from messages where id = ?",
-            (number,),
-        )
-        if not rows:
-            raise NotFound("the message's row was pruned or erased")
-        email, listid, sendid, tracking, mail_class, url_domain, instance, at, privacy = rows[0]
-        return MessageFacts(
-            email=email,
-            listid=listid,
-            sendid=sendid,
-            click_tracking_id=tracking,
-            mail_class=mail_class,
-            url_domain=url_domain,
-            instance_id=instance,
-            tagged_at=at,
-            privacy=Privacy(privacy),
-        )
-
-    def rows(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        """A query's rows; NotFound while there is no file, Unavailable when it can't be read."""
-        own = self._own
-        connection: sqlite3.Connection | None = getattr(own, "connection", None)
-        try:
-            if connection is None or own.generation != self._generation:
-                if connection is not None:
-                    connection.close()
-                    self._opened.discard(connection)
-                own.connection = None
-                own.connection = connection = _connect(self._path, "ro", self._busy_timeout)
-                own.generation = self._generation
-                self._opened.add(connection)
-            return connection.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            if not self._path.exists() or "no such table" in str(error):
-                raise NotFound("this node has no local metadata (yet)") from None
-            raise Unavailable(f"{self._path.name} can't be read: {error}") from error
-
-    def close(self) -> None:
-        """Close every thread's connection; whoever reads next opens a new one."""
-        self._generation += 1
-        while self._opened:
-            self._opened.pop().close()
-
-    def _look_again(self) -> None:
-        try:
-            inode = os.stat(self._path).st_ino  # noqa: PTH116 - cheaper: forged tokens come here
-        except OSError:
-            raise NotFound("this node has no local metadata (yet)") from None
-        if self._store_id and inode == self._inode:
-            return
-        self._generation += 1
-        self._placements.clear()
-        store = self.rows("select id, version from store")
-        if not store:
-            raise NotFound("this node has no local metadata (yet)")
-        if store[0][1] > _VERSION:
-            raise Misconfigured("was written by a newer version of sendback", place=str(self._path))
-        self._store_id, self._inode = store[0][0], inode
-
-
-def _connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
+def connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
+    """A connection in autocommit; `mode` is ro or rw: never makes the file."""
     uri = f"{path.resolve().as_uri()}?mode={mode}"
     return sqlite3.connect(
         uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False

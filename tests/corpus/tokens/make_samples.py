@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from sendback import tokens
-from sendback.metadata import external, record, stateless
+from sendback.metadata import external_rows, record, stateless
 from sendback.metadata.dictionary import deflate
 from sendback.model import LinkFacts, LinkKind, MessageFacts, Privacy, TrackingData
 from sendback.secret_constants import Keyring, Purpose
@@ -89,11 +89,11 @@ def samples() -> dict[str, object]:
     add(Purpose.BOUNCE, Version.BOUNCE_LOCAL, ids + (20_781).to_bytes(2, "big"), STORE)
     rows = []
     for link in LINKS:
-        row = external._link_row(link, "spring", "l-1", "2026-11-24")
-        number = external._number(key, row)
+        row = external_rows.link_row(link, "spring", "l-1", "2026-11-24")
+        number = external_rows.number_of_row(key, row)
         rows.append(
             {"data": msgspec.json.encode(row).decode(), "number": number.hex(),
-             "id": external._row_id(key, number).hex()}
+             "id": external_rows.row_id_of(key, number).hex()}
         )  # fmt: skip
     return {
         "constants": CONSTANTS,
@@ -102,7 +102,7 @@ def samples() -> dict[str, object]:
         "tokens": sealed,
         "external_link_rows": rows,
         "external_message_rows": [
-            {"data": msgspec.json.encode(external._message_row(message)).decode(),
+            {"data": msgspec.json.encode(external_rows.message_row(message)).decode(),
              "facts": msgspec.to_builtins(message)}
             for message in MESSAGES
         ],

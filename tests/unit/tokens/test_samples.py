@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from sendback import tokens
-from sendback.metadata import external, stateless
+from sendback.metadata import external_rows, stateless
 from sendback.metadata.stateless import Stateless
 from sendback.model import MessageFacts, TrackingData
 from sendback.secret_constants import Keyring, Purpose
@@ -53,9 +53,9 @@ def test_every_external_row_is_still_read(release):
     key = Keyring.from_constants(*release["constants"]).signing
 
     for sample in release["external_link_rows"]:
-        row = external._decode(sample["data"].encode(), external.LinkRow)
-        assert external._number(key, row).hex() == sample["number"]
-        assert external._row_id(key, bytes.fromhex(sample["number"])).hex() == sample["id"]
+        row = external_rows.decode_row(sample["data"].encode(), external_rows.LinkRow)
+        assert external_rows.number_of_row(key, row).hex() == sample["number"]
+        assert external_rows.row_id_of(key, bytes.fromhex(sample["number"])).hex() == sample["id"]
     for sample in release["external_message_rows"]:
-        row = external._decode(sample["data"].encode(), external.MessageRow)
-        assert external._message_facts(row) == msgspec.convert(sample["facts"], MessageFacts)
+        row = external_rows.decode_row(sample["data"].encode(), external_rows.MessageRow)
+        assert external_rows.message_facts(row) == msgspec.convert(sample["facts"], MessageFacts)
