@@ -132,33 +132,34 @@ class _IdentitySplice:
     def _break_line(
         self, pieces: list[bytes], first: int, last: int, line_start: int, line_end: int
     ) -> None:
-        """Puts line ends in place of blanks so that each line stays within 998 octets.
+        """Puts line ends in place of blanks so that the line stays within 998 octets.
 
-        A gap whose text fits in no line keeps what was there.
+        Gaps whose text fits in no line keep what was there.
         """
-        column = 0  # of the end of what has been laid out
+        text, spans = self._text, self._spans
+        stretches: list[tuple[int, list[int]]] = [(line_start, [])]  # from a blank to the next
         at = line_start
         for index in range(first, last):
-            start, end = self._spans[index]
-            blank = self._blanks[index]
-            breakable = blank >= at
-            until = self._spans[index + 1][0] if index + 1 < last else line_end
-            if index + 1 < last and self._blanks[index + 1] >= end:
-                until = self._blanks[index + 1]
-            value = pieces[2 * index + 1]
-            head = start - (blank + 1 if breakable else at)
-            tail = until - end
-            if column + (start - at) + len(value) + tail <= MAX_LINE:
-                column += start - at + len(value) + tail
-            elif breakable and head + len(value) + tail <= MAX_LINE:
-                left = pieces[2 * index]
-                cut = len(left) - (start - blank)
-                pieces[2 * index] = left[:cut] + self._eol + left[cut + 1 :]
-                column = head + len(value) + tail
-            else:
-                pieces[2 * index + 1] = self._text[start:end]
-                column += start - at + end - start + tail
-            at = until
+            if self._blanks[index] >= at:
+                stretches.append((self._blanks[index] + 1, []))
+            stretches[-1][1].append(index)
+            at = spans[index][1]
+        stops = [begin - 1 for begin, _ in stretches[1:]]
+        stops.append(line_end - (text[line_end - 1 : line_end] == b"\r"))
+        column = -1
+        for (begin, gaps), stop in zip(stretches, stops, strict=True):
+            grown = {gap: len(pieces[2 * gap + 1]) - spans[gap][1] + spans[gap][0] for gap in gaps}
+            while stop - begin + sum(grown.values()) > MAX_LINE:
+                widest = max(grown, key=grown.__getitem__)
+                pieces[2 * widest + 1] = text[slice(*spans[widest])]
+                grown[widest] = 0
+            size = stop - begin + sum(grown.values())
+            if column + 1 + size > MAX_LINE:
+                left = pieces[2 * gaps[0]]
+                blank = len(left) - (spans[gaps[0]][0] - begin) - 1
+                pieces[2 * gaps[0]] = left[:blank] + self._eol + left[blank + 1 :]
+                column = -1
+            column += 1 + size
 
 
 #: What `binascii.a2b_qp` makes of an `=`, which is what mail readers do: soft breaks vanish, a

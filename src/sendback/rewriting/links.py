@@ -107,8 +107,9 @@ def _urls(
     """The destination of each anchor; None where the charset can't read it."""
     if charset.kind == "plain":
         joined = b"\n".join([view[start:end] for _, start, end, _ in anchors])
-        together = joined.decode("ascii") if joined.isascii() else ""
-        if together.count("\n") == len(anchors) - 1 and together.replace("\n", "").isprintable():
+        together = joined.decode("ascii") if joined.isascii() else "\0"
+        whole = together.count("\n") == len(anchors) - 1
+        if whole and together.replace("\n", "").isprintable():
             if "&" in together and together.count("&") == together.count("&amp;"):
                 together = together.replace("&amp;", "&")
             elif "&" in together:

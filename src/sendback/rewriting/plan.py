@@ -183,9 +183,7 @@ def _join(
     return edit.splice.join(values)
 
 
-def _special(
-    slot: int, kind: str, pixel_url: str | None, honeypot_url: str | None
-) -> bytes | None:
+def _special(slot: int, kind: str, pixel_url: str | None, honeypot_url: str | None) -> bytes | None:
     """Pixel and honeypot link for their slot; None leaves an <opentag> as it is."""
     if slot == _OPENTAG:
         return _pixel(pixel_url, "border:0").encode("ascii") if pixel_url else None
@@ -322,6 +320,7 @@ def _body(
             parts.append(part)
     # HTML first: what is marked there as not to be tracked is not tracked in the text either.
     untracked: set[str] = set()
+    wants_pixel = wants_honeypot = False
     for part in parts:
         if part.kind != "t":
             try:
@@ -332,9 +331,12 @@ def _body(
     for part in parts:
         if part.kind == "t":
             _read_text(part, options, untracked)
-    wants_pixel, wants_honeypot = _place_pixel(parts, options, remarks)
+    if any(_has_pixel(part, options) for part in parts):
+        remarks.append((0, "pixel: there is one of ours already"))
+    else:
+        wants_pixel, wants_honeypot = _place_pixel(parts, options, remarks)
     made: list[Link] = []
-    edits = []
+    edits: list[_Edit] = []
     for part in parts:
         _link_gaps(part, made)
         if part.gaps:
@@ -414,6 +416,16 @@ def _read_text(part: _Part, options: Options, untracked: set[str]) -> None:
         if one.kind == "click" and one.url in untracked and not one.reason:
             one = one._replace(reason="notrack")
         part.candidates.append(one)
+
+
+def _has_pixel(part: _Part, options: Options) -> bool:
+    """Whether the part was rewritten before: then it gets no second pixel."""
+    view = part.charset.view(part.body.text) if options.own_hosts else b""
+    return b"/open?" in view and any(
+        b'src="%s://%s/open?' % (scheme, host.encode()) in view
+        for host in options.own_hosts
+        for scheme in (b"https", b"http")
+    )
 
 
 def _place_pixel(

@@ -186,7 +186,9 @@ def test_mutants_as_the_machine_sees_them(seed: int) -> None:
 
 def ours(document: bytes) -> list[str]:
     text = document.decode("latin-1")
-    found = [entities.url_of(text[one[1] : one[2]]) for one in html.scan(document, outlook=False).anchors]
+    found = [
+        entities.url_of(text[one[1] : one[2]]) for one in html.scan(document, outlook=False).anchors
+    ]
     return [url for url in found if re.match("https?://", url, re.IGNORECASE)]
 
 
@@ -203,7 +205,9 @@ class Watched(html5lib._tokenizer.HTMLTokenizer):
         for token in super().__iter__():
             # Before a token is given on: the tree builder changes what it holds.
             if token["type"] == START_TAG and token["name"] in ("a", "area"):
-                self.hrefs += [clean(value) for key, value in token["data"].items() if key == "href"]
+                self.hrefs += [
+                    clean(value) for key, value in token["data"].items() if key == "href"
+                ]
             yield token
 
 
@@ -255,7 +259,9 @@ def test_mutants_as_html5lib_sees_them(seed: int) -> None:
 
 
 def test_a_page_left_for_its_markup_is_left_whole() -> None:
-    raw = b"Content-Type: text/html\r\n\r\n<a href='http://e/'><svg><style><a href='http://e/'></svg>"
+    raw = (
+        b"Content-Type: text/html\r\n\r\n<a href='http://e/'><svg><style><a href='http://e/'></svg>"
+    )
     made = plan(raw)
     assert made.skipped == "broken-mime"
     assert made.render([]) == raw
