@@ -172,15 +172,17 @@ class Server:
             await asyncio.sleep(1.0)
             now = self.now()
             for session in tuple(self._sessions):
-                if self._is_overdue(session, now):
+                if session.is_closing:
+                    # A client that doesn't read its goodbye would keep the connection for ever.
+                    if now - session.last_read > self.limits.idle_seconds:
+                        session.abort()
+                elif self._is_overdue(session, now):
                     self.count("timeouts")
                     # Whoever owes a PROXY header is no SMTP client yet: nothing is said.
                     session.close(_TIMEOUT if session.counted_ip is not None else b"")
 
     def _is_overdue(self, session: Wire, now: float) -> bool:
         limits = self.limits
-        if session.is_closing:
-            return False
         if session.counted_ip is None:
             return now - session.started > limits.proxy_header_seconds
         if session.is_busy:

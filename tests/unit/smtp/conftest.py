@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,8 +137,13 @@ def captured(tmp_path: Path, journal) -> Callable[[], list[CapturedMail]]:
 def signed(metadata) -> Callable[[str], str]:
     """A genuine bounce address for a recipient."""
 
-    def make(email: str = "ada@example.net", storage: Storage = Storage.LOCAL) -> str:
-        facts = MessageFacts(email=email, listid="news", sendid="news1", tagged_at=1_790_000_000)
+    def make(
+        email: str = "ada@example.net",
+        storage: Storage = Storage.LOCAL,
+        tagged_at: float | None = None,
+    ) -> str:
+        when = int(time.time() if tagged_at is None else tagged_at)
+        facts = MessageFacts(email=email, listid="news", sendid="news1", tagged_at=when)
         return verp.build("bounce@mx.test", metadata.issue(storage, facts, []).bounce_token)
 
     return make

@@ -4,9 +4,11 @@ import errno
 import smtplib
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from sendback import verp
 from sendback.journal import Journal
 from sendback.journal.files import FileOps
 from sendback.model import MessageFacts, Storage
@@ -50,11 +52,14 @@ def test_each_recipient_for_itself(listener, captured, signed):
     )
 
 
-def test_stateless_and_expired_addresses_are_taken(listener, captured, signed):
+def test_stateless_and_expired_addresses_are_taken(listener, captured, signed, metadata):
     """An expired but genuine address: accepted, finishing keeps it as unattributed."""
     door = listener()
-    assert send(door.port, signed("a@x.test", Storage.STATELESS))[0] == 250
-    assert len(captured()) == 1
+    old = signed("a@x.test", Storage.STATELESS, tagged_at=1_500_000_000)
+    assert metadata.resolve_bounce(verp.split(old)[1]).expired
+    for address in (signed("a@x.test", Storage.STATELESS), old):
+        assert send(door.port, address)[0] == 250
+    assert len(captured()) == 2
 
 
 def test_a_mail_to_the_unsubscribe_address(listener, captured, metadata):
@@ -137,6 +142,51 @@ def test_a_faulty_disk_never_costs_mail(
         door.stop()
         journal.close()
     assert len(captured()) >= 2
+
+
+def test_a_slow_disk_makes_larger_groups(listener, tmp_path, signed):  # row 9
+    """Thirty messages at once on a disk that takes 0.2 s a sync: a few syncs, not thirty."""
+
+    class Slow(FileOps):
+        syncs = 0
+
+        def fdatasync(self, fd):
+            Slow.syncs += 1
+            time.sleep(0.2)
+            super().fdatasync(fd)
+
+    journal = Journal(tmp_path / "journal", "smtp", files=Slow())
+    try:
+        door = listener(journal=journal)
+        address = signed()
+        with ThreadPoolExecutor(30) as pool:
+            codes = list(pool.map(lambda _: send(door.port, address)[0], range(30)))
+        assert codes == [250] * 30
+        assert 1 <= Slow.syncs < 20
+        door.stop()
+    finally:
+        journal.close()
+
+
+def test_a_client_that_never_reads_is_let_go(listener):
+    """Its goodbye can't be sent: the connection ends all the same."""
+    door = listener(
+        limits=Limits(idle_seconds=0.3, max_errors=10**9, max_junk_commands=10**9, drain_seconds=1)
+    )
+    client = door.connect()
+    client.sock.setblocking(False)
+    noise = b"HELP\r\n" * 2000
+    deadline = time.monotonic() + 20
+    while True:  # until its replies fill every buffer, and we read no further
+        try:
+            client.sock.send(noise)
+        except BlockingIOError:
+            break
+        assert time.monotonic() < deadline
+    while door.server._sessions:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    client.close()
 
 
 def test_back_pressure_is_a_temporary_failure_at_mail(listener):
