@@ -23,6 +23,8 @@ _WEIGHT_TWO_LINKS = 0.3
 _WEIGHT_BURST = 0.6
 _WEIGHT_AGENT = 0.6
 _TWO_LINKS_S = 2.0
+_ASKED_FOR = Hint.ONE_CLICK | Hint.MAILTO | Hint.CONFIRMED
+"""What a person did on purpose; such a visit says nothing of the others."""
 _EVERY_LINK_AT_LEAST = 3
 """A message of one or two links is followed whole by people too."""
 
@@ -37,6 +39,7 @@ class OtherVisit(msgspec.Struct, frozen=True):
     pos: int = 0
     ip: str = ""
     honeypot: bool = False
+    hints: int = 0
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +155,9 @@ def _links_within(seen: Observation, seconds: float) -> int:
     reach = seconds * 1000
     found = {(seen.kind, seen.pos)}
     for other in seen.others:
-        if other.kind != VisitKind.OPEN and abs(other.time_ms - seen.time_ms) <= reach:
+        if other.kind == VisitKind.OPEN or other.hints & _ASKED_FOR:
+            continue
+        if abs(other.time_ms - seen.time_ms) <= reach:
             found.add((other.kind, other.pos))
     return len(found)
 

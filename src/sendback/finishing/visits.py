@@ -72,6 +72,7 @@ class Visits:
             link.pos if link is not None else 0,
             visit.ip,
             link is not None and link.kind is LinkKind.HONEYPOT,
+            visit.hints,
         )
         self._history.add(data.message.key, seen, is_again=is_again)
         return data, seen

@@ -65,7 +65,7 @@ def _gunicorn(target: str, address: str, processes: int, threads: int) -> None:
                 "workers": processes,
                 "threads": threads,
                 "worker_class": "gthread",
-                "limit_request_line": 8190,
+                "limit_request_line": 0,  # its most is 8190: the site itself says 414 above 8192
                 "graceful_timeout": 10,
                 "loglevel": "warning",
                 "control_socket_disable": True,

@@ -134,6 +134,19 @@ def test_several_links_within_seconds():
     assert not judge(others=opens).is_bot
 
 
+def test_unsubscribing_on_purpose_makes_no_burst():
+    """Found by a node's test: a click, the one-click button and the page, all within a second."""
+    at = visit().time_ms
+    on_purpose = [
+        OtherVisit(at + 100, VisitKind.UNSUB, 0, HOME, hints=Hint.ONE_CLICK),
+        OtherVisit(at + 200, VisitKind.UNSUB, 3, HOME, hints=Hint.CONFIRMED),
+        OtherVisit(at + 300, VisitKind.UNSUB, 0, HOME, hints=Hint.MAILTO),
+    ]
+    assert judge(others=on_purpose).reasons == ()
+    followed_too = [OtherVisit(at + 100, VisitKind.UNSUB, 3, HOME), *followed((1.0, 2))]
+    assert judge(others=followed_too).reasons == ("burst",)
+
+
 def test_every_link_of_a_message():
     others = followed((20.0, 2), (-20.0, 3))
     assert judge(others=others, links_in_message=3).reasons == ("every_link",)
