@@ -397,7 +397,19 @@ class TestCatalog:
         with pytest.raises(NotFound):
             store.lift("block", "bad.example", actor="ann")
 
-    @pytest.mark.parametrize("url", ["", "javascript:alert(1)", "/there", "https://", "data:,x"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "",
+            "javascript:alert(1)",
+            "/there",
+            "https://",
+            "data:,x",
+            "http://[",
+            "http://a b",
+            "http://a\n",
+        ],
+    )
     def test_an_override_is_a_web_address(self, store, url):
         with pytest.raises(Malformed):
             store.override("https://a.example/", url, actor="ann")

@@ -5,6 +5,7 @@ Tagging and answering happen in different processes, so each test has a `sender`
 
 import base64
 import contextlib
+import random
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -321,6 +322,19 @@ def test_text_that_a_store_can_not_hold_never_stops_a_message(fleet, text):
     assert token == "" or fleet.reader.link(purpose, token.encode()) == link
     assert ("\ud800" in text) is (token == "")
     assert fleet.reader.link(*_bytes(issued.link_tokens[1])) == LINKS[1]
+
+
+def test_a_message_whose_own_facts_fit_no_url(fleet):
+    """Local holds them; the others would need a pixel URL of 20 KB: the caller goes untracked."""
+    noise = base64.b85encode(random.Random(4).randbytes(20_000)).decode()
+    huge = MessageFacts(email="a@b.c", click_tracking_id=noise, tagged_at=NOW)
+
+    if fleet.storage is Storage.LOCAL:
+        purpose, token = fleet.link_token(LINKS[0], huge)
+        assert fleet.reader.resolve(purpose, token) == TrackingData(huge, LINKS[0])
+    else:
+        with pytest.raises(Malformed, match="limit of a URL"):
+            fleet.sender.issue(fleet.storage, huge, LINKS)
 
 
 def test_erase(fleet):  # W17

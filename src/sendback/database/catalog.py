@@ -216,8 +216,8 @@ class CatalogStore:
         key, url = key.strip(), url.strip()
         if not key:
             raise Malformed("name the URL or the link id to override", field="key")
-        if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-            raise Malformed("the new URL begins with http:// or https://", field="url")
+        if not _is_web_address(url):
+            raise Malformed("the new URL begins with http:// or https:// and a host", field="url")
         self._put_rule("override", key, url, actor)
 
     def block(self, key: str, *, actor: str) -> None:
@@ -397,6 +397,15 @@ class CatalogStore:
 
 def _version(connection: sa.Connection) -> int:
     return connection.execute(sa.select(catalog_version.c.version)).scalar() or 0
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        is_web = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:  # as of http://[
+        return False
+    return is_web and not any(character.isspace() or character < " " for character in url)
 
 
 def _folded(kind: Kind, name: str) -> str:

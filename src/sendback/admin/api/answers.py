@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from werkzeug.exceptions import (
     BadRequest,
     HTTPException,
-    PreconditionFailed,
     ServiceUnavailable,
     UnprocessableEntity,
     UnsupportedMediaType,
@@ -72,24 +71,27 @@ def _cursor(place: Any) -> str:
 
 
 def place_of(cursor: str | None, kind: type[T]) -> T | None:
-    """Where a page goes on; 422 for a cursor that we did not make."""
+    """Where a page goes on; 404 for a cursor that we did not make."""
     if cursor is None:
         return None
     try:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         return msgspec.json.decode(raw, type=kind)
     except (ValueError, msgspec.MsgspecError):
-        raise Malformed("this cursor is none of ours", field="cursor") from None
+        raise NotFound("this cursor is none of ours") from None
 
 
 def expected_version() -> int | None:
-    """The version that `If-Match` names; None without one, or for `*`. 412 for a foreign tag."""
+    """The version that `If-Match` names; None without one, or for `*`.
+
+    A tag that we never gave is a version that no object has.
+    """
     header = request.headers.get("If-Match", "").strip()
     if header in ("", "*"):
         return None
     text = header.removeprefix('"').removesuffix('"')
     if not text.isascii() or not text.isdecimal() or len(text) > 18:
-        raise PreconditionFailed("this ETag is not the object's")
+        return -1
     return int(text)
 
 

@@ -101,8 +101,14 @@ def _in_database(store: CatalogStore, kind: Kind, name: str) -> Stored:
 
 
 def _given() -> dict[str, Any]:
-    """The body as it came; an association document given as an object is serialised once."""
-    values: dict[str, Any] = dict(request.get_json())
+    """The body as it came; an association document given as an object is serialised once.
+
+    7.0 is an integer in JSON's eyes, and so here.
+    """
+    values: dict[str, Any] = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in request.get_json().items()
+    }
     for field in _DOCUMENTS:
         if isinstance(values.get(field), dict | list):
             values[field] = json.dumps(values[field], ensure_ascii=False)

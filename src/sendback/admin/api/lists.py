@@ -6,7 +6,7 @@ from flask import Response, g
 from pydantic import Field
 
 from sendback.admin.api.answers import answer, nothing, page, place_of
-from sendback.admin.api.models import MAX_MS, Items, JsonObject, Nothing, Paged, Strict
+from sendback.admin.api.models import ADDRESS, MAX_MS, Items, JsonObject, Nothing, Paged, Strict
 from sendback.admin.api.routes import Routes
 from sendback.admin.api.services import Services
 from sendback.database import audit
@@ -26,7 +26,7 @@ class Suppressions(Paged):
 class Entry(Strict):
     """An address not to mail."""
 
-    email: str = Field(min_length=3, max_length=320)
+    email: str = Field(max_length=320, pattern=ADDRESS)
     listid: str = Field("", max_length=100, description="'' for every list.")
     reason: Reason = "manual"
     time_ms: int = Field(0, ge=0, le=MAX_MS, description="0 for now.")
@@ -53,14 +53,18 @@ class OfList(Strict):
 class Override(Strict):
     """Send links elsewhere."""
 
-    key: str = Field(min_length=1, max_length=8192, description="Destination URL, or link id.")
-    url: str = Field(min_length=1, max_length=8192)
+    key: str = Field(max_length=8192, pattern=r"\S", description="Destination URL, or link id.")
+    url: str = Field(
+        max_length=8192, pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?([/?#][!-~]*)?$"
+    )
 
 
 class Block(Strict):
     """Switch links off."""
 
-    key: str = Field(min_length=1, max_length=400, description="Destination host, or SendID.")
+    key: str = Field(
+        max_length=400, pattern=r"^[!-~]+$", description="Destination host, or SendID."
+    )
 
 
 class Rule(Strict):

@@ -2,37 +2,40 @@
 
 import base64
 import binascii
-from typing import Literal
+from typing import Annotated, Literal
 
 from flask import Response, request
 from pydantic import Field
 from werkzeug.exceptions import UnsupportedMediaType
 
 from sendback.admin.api.answers import answer, needed
-from sendback.admin.api.models import JsonObject, Strict
+from sendback.admin.api.models import ADDRESS, BASE64, JsonObject, Strict
 from sendback.admin.api.routes import Routes
 from sendback.admin.api.services import Services
 from sendback.errors import Forged, Malformed, Unavailable
 
 MAX_MESSAGE = 50 * 1024 * 1024
-_ADDRESS = Field(max_length=320, min_length=3)
+_ADDRESS = Field(max_length=320, pattern=ADDRESS)
+_BASE64 = Field(
+    min_length=1, description="A message, base64.", json_schema_extra={"pattern": BASE64}
+)
 
 
 class Message(Strict):
     """A message as bytes in base64, and its envelope."""
 
-    message_b64: str = Field(min_length=1, description="RFC 5322 message, base64.")
-    rcpts: list[str] = Field(min_length=1, max_length=1000, description="Envelope recipients.")
-    mail_from: str = Field("", max_length=320, description="Envelope sender; '' for null.")
+    message_b64: str = _BASE64
+    rcpts: list[Annotated[str, _ADDRESS]] = Field(min_length=1, max_length=1000)
+    mail_from: Annotated[str, _ADDRESS] | Literal[""] = Field("", description="'' for null.")
     mail_class: str | None = Field(None, max_length=64)
 
 
 class OneMessage(Strict):
     """A message for one recipient."""
 
-    message_b64: str = Field(min_length=1, description="RFC 5322 message, base64.")
+    message_b64: str = _BASE64
     rcpt: str = _ADDRESS
-    mail_from: str | None = Field(None, max_length=320)
+    mail_from: Annotated[str, _ADDRESS] | Literal[""] | None = None
     mail_class: str | None = Field(None, max_length=64)
 
 
@@ -45,7 +48,7 @@ class Url(Strict):
 class Raw(Strict):
     """A returned message as bytes in base64."""
 
-    message_b64: str = Field(min_length=1)
+    message_b64: str = _BASE64
 
 
 class Rewritten(Strict):
@@ -91,7 +94,7 @@ def add_mail(routes: Routes, services: Services) -> None:
     def rewrite(body: OneMessage) -> Response:
         rewritten = needed(services.rewrite, "rewriting")(
             _bytes(body.message_b64),
-            _address(body.rcpt, "rcpt"),
+            body.rcpt,
             mail_from=body.mail_from,
             mail_class=body.mail_class,
         )
@@ -126,11 +129,8 @@ def add_mail(routes: Routes, services: Services) -> None:
         message = _bytes(body.message_b64)
         if body.mail_class is not None:
             message = _with_class(services, message, body.mail_class)
-        rcpts = [_address(rcpt, "rcpts") for rcpt in body.rcpts]
-        if body.mail_from:
-            _address(body.mail_from, "mail_from")
         outcomes = []
-        for rcpt in dict.fromkeys(rcpts):
+        for rcpt in dict.fromkeys(body.rcpts):
             try:
                 code, text = submit_one(message, body.mail_from, rcpt)
             except Unavailable as error:
@@ -185,14 +185,3 @@ def _bytes(text: str) -> bytes:
     if len(raw) > MAX_MESSAGE:
         raise Malformed("the message is over 50 MB", field="message_b64")
     return raw
-
-
-def _address(text: str, field: str) -> str:
-    local, _, domain = text.rpartition("@")
-    if (
-        not local
-        or not domain
-        or any(c.isspace() or not c.isprintable() or c in "<>" for c in text)
-    ):
-        raise Malformed(f"{text!r} is not an address", field=field)
-    return text

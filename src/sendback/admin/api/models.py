@@ -11,10 +11,39 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from sendback.database.kinds import Kind
+from sendback.model.events import EVENT_TYPES
 
 MAX_SEQ = 2**63 - 1
 MAX_MS = 253_402_300_799_999
 _DOCUMENTS = ("apple_app_site_association", "android_asset_links")
+
+
+_HOST = r"([A-Za-z0-9]([A-Za-z0-9-]{0,20}[A-Za-z0-9])?\.){0,5}[a-z]{2,20}"
+_WEB = r"^https?://[^/?#\s]+"
+#: What the values themselves check, told to readers of the document.
+_NAME: dict[str, Any] = {"pattern": "^[A-Za-z0-9_.-]{1,100}$"}
+_RULES: dict[tuple[str, str], dict[str, Any]] = {
+    ("url_domain", "domain"): {"pattern": f"^{_HOST}$"},
+    ("url_domain", "link_base"): {"pattern": r"^(https?://[^/?#\s]+)?$"},
+    ("mail_class", "name"): {"pattern": "^[A-Za-z_]{2,64}$"},
+    ("mail_class", "listid"): {"pattern": "^[A-Za-z0-9_+.-]{0,100}$"},
+    ("bounce_mailbox", "address"): {"pattern": f"^[a-z0-9_-]{{1,7}}@{_HOST}$"},
+    ("complaint_mailbox", "address"): {"pattern": f"^[a-z0-9_-]{{1,64}}@{_HOST}$"},
+    ("database_connection", "port"): {"minimum": 1, "maximum": 65535},
+    ("destination", "max_batch_size"): {"minimum": 1, "maximum": 10_000},
+    ("destination", "parallel"): {"minimum": 1, "maximum": 64},
+    ("destination", "url"): {"minLength": 1},
+    ("destination", "events"): {"items": {"enum": ["all", *EVENT_TYPES]}},
+    ("peer", "admin_url"): {"pattern": _WEB},
+    ("peer", "name"): _NAME,
+    ("destination", "name"): _NAME,
+    ("database_connection", "name"): _NAME,
+    ("mail_class", "url_domain"): {"pattern": f"^({_HOST})?$"},
+    ("mail_class", "bounce_mailbox"): {"pattern": f"^([a-z0-9_-]{{1,7}}@{_HOST})?$"},
+}
+_NO_SPACE = r"[^<>@\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
+ADDRESS = f"^{_NO_SPACE}@{_NO_SPACE}$"
+BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})$"
 
 
 class Strict(BaseModel):
@@ -58,7 +87,8 @@ def object_model(kind: Kind) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for field in msgspec.structs.fields(kind.type):
         default = ... if field.required else _plain(field)
-        fields[field.name] = (_type(field), default)
+        told = Field(default, json_schema_extra=_RULES.get((kind.name, field.name)))
+        fields[field.name] = (_type(field), told)
     title = _title(kind)
     return create_model(title, __base__=Strict, __doc__=f"A {kind.title}.", **fields)
 

@@ -23,7 +23,7 @@ Scope = Literal["read", "messages", "operate", "admin"]
 class NewKey(Strict):
     """A key to be made."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(pattern="^[ -~]{1,100}$")
     scopes: list[Scope] = Field(min_length=1, max_length=4)
     expires_ms: int | None = Field(None, ge=0, le=MAX_MS)
 
@@ -31,7 +31,7 @@ class NewKey(Strict):
 class NewUser(Strict):
     """A user to be made."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(pattern="^[A-Za-z0-9_.@+-]{1,100}$")
     password: str = Field(min_length=12, max_length=1000)
     role: Role
 

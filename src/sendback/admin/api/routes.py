@@ -12,7 +12,7 @@ from flask import Response, g, request
 from flask_openapi3.models.tag import Tag
 from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel
-from werkzeug.exceptions import BadRequest, NotFound
+from werkzeug.exceptions import NotFound
 
 from sendback.admin.api.answers import answer
 from sendback.admin.auth import Access
@@ -117,4 +117,4 @@ class Routes:
 def _refuse_nul() -> None:
     """No name holds a NUL, and Postgres refuses to look for one."""
     if "\0" in request.path or any("\0" in text for text in request.args.values()):
-        raise BadRequest("a NUL stands in the URL")
+        raise NotFound("a NUL stands in the URL, and in no name")
