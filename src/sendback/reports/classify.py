@@ -6,7 +6,6 @@ SMTP dialog. "Dead" needs positive evidence: a 5xx alone never is.
 """
 
 import re
-from functools import cache
 from typing import NamedTuple
 
 from sendback.reports import codes, rules
@@ -65,14 +64,12 @@ class Verdict(NamedTuple):
     bad: bool
 
 
-@cache
-def _table() -> rules.RuleTable:
-    return rules.load(rules.packaged())
+#: The table that ships with the package, read once.
+TABLE = rules.load(rules.packaged())
 
 
-def classify(fault: Fault, table: rules.RuleTable | None = None) -> Verdict:
+def classify(fault: Fault, table: rules.RuleTable = TABLE) -> Verdict:
     """The verdict on one recipient."""
-    table = table or _table()
     steps: list[str] = []
     field, comment = _field_code(fault.status)
     # Four texts, from the most to the least telling; each with the code that stands in it.

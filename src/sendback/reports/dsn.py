@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from sendback.reports.addresses import clean_address, has_domain
 
+#: Recipients of one report at most.
+MAX_GROUPS = 100
+
 _FIELD = re.compile(
     r"^[| \t]{0,4}(reporting-mta|received-from-mta|original-envelope-id|arrival-date|dsn-gateway"
     r"|original-recipient|final-recipient|action|status|remote-mta|diagnostic-code|last-attempt-date"
@@ -106,7 +109,7 @@ def read_notification(text: str) -> Notification | None:
             after_blank = bool(found[3])
     if current:
         groups.append(current)
-    deliveries = tuple(d for d in map(_delivery, groups) if d)
+    deliveries = tuple(d for d in map(_delivery, groups[:MAX_GROUPS]) if d)
     if not deliveries and not about:
         return None
     return Notification(mta_name(about.get("reporting-mta", "")), deliveries)

@@ -46,7 +46,7 @@ _INNOCENT = re.compile(
     re.IGNORECASE,
 )
 _BARE_NAME = re.compile(
-    r"(?:recipient|delivered to|undeliverable to|address)[^\n]*\n(?:[^\n]*:[ \t]*\n)?\s*"
+    r"(?:recipient|delivered to|undeliverable to|address)[^\n]{0,120}\n(?:[^\n]{0,120}:[ \t]*\n)?\s{0,40}"
     r"([A-Za-z0-9._-]{2,40})[ \t]*(?:\n|$|\(|[ \t]{3})"
 )
 _RETURNED_TO = re.compile(

@@ -2,10 +2,12 @@
 
 import re
 
+import msgspec
+
 from sendback.reports import autoreply, dsn, freetext
 from sendback.reports.addresses import find_address, is_system
 from sendback.reports.context import Context, judge, make_report
-from sendback.reports.report import Report
+from sendback.reports.report import Report, ReportedRecipient
 from sendback.reports.signals import signal
 
 #: Points that make a bounce, and points that no sign of an automatic answer outweighs.
@@ -119,11 +121,15 @@ def _bounce(context: Context, reporting_mta: str, weight: int) -> Report | None:
     action, kind = ("delayed", "delivery-delay") if is_delay(context) else ("failed", "bounce")
     mta = reporting_mta or _qsbf_host(context.prose)
     context.steps.append(f"{kind} in prose, {len(failures)} address(es)")
-    recipients = tuple(
-        judge(context, dsn.Delivery(f.address, "", action, "", "", ""), mta, f.text)
-        for f in failures
-    )
-    return make_report(context, kind, recipients, reporting_mta=mta)
+    judged: dict[str, ReportedRecipient] = {}  # equal words are judged once, however many they name
+    recipients = []
+    for failure in failures:
+        known = judged.get(failure.text)
+        if known is None:
+            delivery = dsn.Delivery(failure.address, "", action, "", "", "")
+            known = judged[failure.text] = judge(context, delivery, mta, failure.text)
+        recipients.append(msgspec.structs.replace(known, address=failure.address))
+    return make_report(context, kind, tuple(recipients), reporting_mta=mta)
 
 
 def _guess_recipient(context: Context) -> str:
