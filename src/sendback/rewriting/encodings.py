@@ -72,6 +72,7 @@ class Identity:
         self._eol = eol
 
     def splice(self, spans: Sequence[Span], blanks: Sequence[int]) -> Splice:
+        """As `Body.splice`."""
         return _IdentitySplice(self.text, spans, blanks, self._eol)
 
 
@@ -199,6 +200,7 @@ class QuotedPrintable:
         self.text = b"".join(texts)
 
     def splice(self, spans: Sequence[Span], blanks: Sequence[int]) -> Splice:  # noqa: ARG002
+        """As `Body.splice`; lines are kept short without blanks."""
         raw, anchors = self._raw, self._anchors
         cuts = iter(anchors.items())
         cut = next(cuts, None)
@@ -357,6 +359,7 @@ class Base64:
         self._tail = raw[len(body) :]
 
     def splice(self, spans: Sequence[Span], blanks: Sequence[int]) -> Splice:  # noqa: ARG002
+        """As `Body.splice`; lines are kept short without blanks."""
         return _Base64Splice(self.text, spans, self._width, self._eol, self._tail)
 
 

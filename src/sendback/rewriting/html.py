@@ -1,7 +1,7 @@
 """Finds the links of an HTML document as the WHATWG tokenizer sees them, as byte offsets.
 
-One compiled pattern walks the document once, in linear time. What cannot be told without the tree
-(svg, math, select, frameset, template) is answered by `foreign`, exactly and more slowly.
+One compiled pattern walks the document once, in linear time. Whether svg, math, select, frameset
+or template could change what it finds is told by `steered`.
 Section numbers are those of the HTML standard, 13.2.5. Nothing here knows about mail or tracking.
 
 Two traps of CPython's `re` shape the patterns: no capturing group may stand inside a possessive
@@ -123,10 +123,6 @@ def _document(links: bytes, *, plain: bytes) -> "re.Pattern[bytes]":
 _TOKEN: Final = _document(b"a|area", plain=rb"[cdeghjklqruvwyzCDEGHJKLQRUVWYZ]")
 _SHAPES: Final = rb"v:(?:rect|roundrect|oval|shape|image|group|line|polyline|curve|arc)"
 _OUTLOOK: Final = _document(rb"a|area|" + _SHAPES, plain=rb"[cdeghjklqruwyzCDEGHJKLQRUWYZ]")
-#: What the tree builder's steering can change: without any of it, it changes nothing.
-_STEERED: Final = re.compile(
-    rb"<(?:!\[CDATA\[|(?i:script|plaintext|" + b"|".join(RAW_TEXT) + rb")" + _END + rb")"
-)
 _QUOTES: Final = frozenset(b"\"'")
 
 
@@ -149,9 +145,11 @@ def scan(document: bytes, *, outlook: bool = True) -> Found:
     """Every link element with an href, exactly as a conforming tokenizer would meet it.
 
     With `outlook` also those inside conditional comments, the href of VML shapes among them.
+    Raises Malformed when a tree builder might steer the tokenizer to other links (`steered`).
     """
     found = Found()
     anchors = found.anchors
+    settled = False  # what stands behind the first steering element
     for match in _TOKEN.finditer(document):
         kind = match.lastindex
         if kind == 1:
@@ -171,8 +169,12 @@ def scan(document: bytes, *, outlook: bool = True) -> Found:
         elif kind == 4:
             found.opentag = found.opentag or match.span(4)
         elif kind == 6:
-            if _STEERED.search(document, match.end()):
-                raise Malformed("markup that only a tree builder can tell", field="svg or alike")
+            if not settled:
+                from sendback.rewriting.steered import is_settled
+
+                settled = is_settled(document, match.end())
+                if not settled:
+                    raise Malformed("markup that only a tree builder can tell", field="text/html")
         elif kind == 7:
             found.closed = False
     return found

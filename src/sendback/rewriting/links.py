@@ -66,16 +66,17 @@ def in_html(
     tags = b"\n".join([view[start:end] for start, _, _, end in anchors]).lower()
     marked = any(mark in tags for mark in _MARKS)
     found = []
-    for (start, value_start, value_end, end), url in zip(anchors, urls, strict=True):
+    for (start, value_start, value_end, end), given in zip(anchors, urls, strict=True):
         kind: Kind = "click"
         link_id = None
         universal = False
-        if url is None:
-            reason, url = "charset", ""
-        elif not url.startswith(_SCHEMES):
-            reason, kind, url = _unusual(url, options, doubts)
+        url = given or ""
+        if given is None:
+            reason = "charset"
+        elif not given.startswith(_SCHEMES):
+            reason, kind, url = _unusual(given, options, doubts)
         else:
-            reason = _doubted(url, options, doubts) if doubts else ""
+            reason = _doubted(given, options, doubts) if doubts else ""
         if not reason and marked:
             tag = view[start:value_start] + view[value_end:end]
             if any(mark in tag.lower() for mark in _MARKS):

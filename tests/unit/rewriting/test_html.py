@@ -8,9 +8,10 @@ import html5lib
 import html5lib._tokenizer
 import pytest
 import turbohtml
-from scanning import by_machine, by_scanner, mutant, seeds
+from scanning import PIECES, by_machine, by_scanner, mutant, seeds
 from selectolax.lexbor import LexborHTMLParser
 
+from sendback.errors import Malformed
 from sendback.rewriting import entities, html, plan
 
 START_TAG = html5lib.constants.tokenTypes["StartTag"]
@@ -277,3 +278,47 @@ def test_mutants_as_lexbor_and_turbohtml_see_them(seed: int) -> None:
             mine = set(ours(document))
             assert mine == by_lexbor(document), document
             assert mine == by_turbohtml(document), document
+
+
+STEERING = [
+    b"<svg>", b"</svg>", b"<math>", b"</math>", b"<select>", b"</select>", b"<frameset>",
+    b"</frameset>", b"<template>", b"</template>", b"<mi>", b"<desc>", b"<option>", b"<svg/>",
+    b"<foreignObject>", b"<annotation-xml encoding='text/html'>", b"<style/>", b"<table>", b"<td>",
+    b'<a href="http://e/">', b"</p>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [31, 32])
+def test_steered_mutants_are_read_as_html5lib_does_or_left(seed: int) -> None:
+    random_ = random.Random(seed)
+    decided = 0
+    for _ in range(6000):
+        pieces = random_.choices(PIECES + STEERING * 2, k=random_.randint(3, 30))
+        document = b"".join(pieces).replace(b"\0", b"")
+        try:
+            mine = ours(document)
+        except Malformed:
+            continue
+        decided += 1
+        assert mine == by_html5lib(document), document
+    assert decided > 3000
+
+
+@pytest.mark.parametrize(
+    ("document", "count"),
+    [
+        (b'<svg><style>a>b{}</style><title>x</title></svg><a href="http://e/">', 1),
+        (b'<svg><a href="http://e/1"></a></svg><a href="http://e/2">', 2),
+        (b'<svg><![CDATA[ x > y ]]></svg><a href="http://e/">', 1),
+        (b'<select><option>x</select><a href="http://e/">', 1),
+        (b'<svg><style><a href="http://e/"></style></svg>', None),
+        (b'<svg><![CDATA[ > <a href="http://e/"> ]]></svg>', None),
+        (b'<select><plaintext></select><a href="http://e/">', None),
+    ],
+)
+def test_steering_elements(document: bytes, count: int | None) -> None:
+    if count is None:
+        with pytest.raises(Malformed):
+            html.scan(document)
+    else:
+        assert len(html.scan(document).anchors) == count
