@@ -10,8 +10,7 @@ from sendback.metadata import Metadata
 from sendback.model import Catalog, LinkFacts, LinkKind, MessageFacts, Storage, UrlDomain, VisitKind
 from sendback.recording import Recording
 from sendback.secret_constants import Keyring
-from sendback.web.app import create_app
-from sendback.web.tracking import Site
+from sendback.web.tracking import Site, Tracking
 
 KEYRING = Keyring.from_constants(bytes(range(32)), bytes(range(32, 64)))
 LINKS = (
@@ -65,7 +64,12 @@ def public_side(*, fast_path: bool = True):
     recording = Recording(
         Metadata(KEYRING), journal, dict.fromkeys(VisitKind, level), lambda: catalog
     )
-    return create_app(Site(recording, lambda: catalog), fast_path=fast_path)
+    site = Site(recording, lambda: catalog)
+    if fast_path:
+        return Tracking(site)
+    from sendback.web.app import create_app
+
+    return create_app(site, fast_path=False)
 
 
 def views():

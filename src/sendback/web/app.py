@@ -69,7 +69,7 @@ def create_app(
         return view()
 
     if site is not None and fast_path:
-        app.wsgi_app = Tracking(app.wsgi_app, site)  # type: ignore[method-assign]
+        app.wsgi_app = Tracking(site, app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 

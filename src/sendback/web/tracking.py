@@ -29,17 +29,23 @@ MAX_URI = 8192
 
 
 class Tracking:
-    """WSGI: answers the public routes by itself and hands everything else to `fallback`."""
+    """WSGI: answers the public routes by itself and hands everything else to `fallback`.
 
-    def __init__(self, fallback: Wsgi, site: "Site") -> None:
-        self._fallback = fallback
+    Without one everything else is the 404 page, as Flask's views would say.
+    """
+
+    def __init__(self, site: "Site", fallback: Wsgi | None = None) -> None:
         self._answer = site.answer
+        self._not_found = site.pages.not_found
+        self._fallback = fallback
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """One request; PEP 3333."""
         answer = self._answer(environ)
         if answer is None:
-            return self._fallback(environ, start_response)
+            if self._fallback is not None:
+                return self._fallback(environ, start_response)
+            answer = self._not_found(environ)
         start_response(answer.status, list(answer.headers))
         # a list: granian takes its one item as it is, where a tuple costs 6 us of iteration
         return [answer.body] if environ["REQUEST_METHOD"] != "HEAD" else []

@@ -1,5 +1,6 @@
 """The Flask views and the raw callable in front of them say the same, octet by octet."""
 
+import subprocess
 import sys
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sendback.web.app import PATHS, create_app
+from sendback.web.tracking import Tracking
 
 HEADER_TEXT = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=255), max_size=40)
 TOKENS = ["click", "uni", "open", "redirect", "confirm", "header", "script", "crlf", "gone"]
@@ -73,6 +75,17 @@ def test_the_views_answer_like_the_fast_path(make_nodes, is_down, request):
     assert a.status < 500 or is_down
 
 
+@given(request=requests())
+@settings(max_examples=50, deadline=None)
+def test_without_flask_behind_it_the_fast_path_says_the_same(make_nodes, request):
+    with_flask, alone = make_nodes()
+    alone.app = Tracking(alone.site)
+
+    a, b = with_flask.ask(**request), alone.ask(**request)
+
+    assert (a.status, a.reason, a.headers, a.body) == (b.status, b.reason, b.headers, b.body)
+
+
 def _but_id(visit):
     return (visit.time_ms, visit.kind, visit.token, visit.ip, visit.user_agent, visit.hints)
 
@@ -106,14 +119,15 @@ def test_a_site_is_built_at_the_first_request(node):
     assert built == [1]
 
 
-def test_the_public_side_needs_no_heavy_library():
-    import subprocess
-
-    heavy = {"sqlalchemy", "psycopg_pool", "itsdangerous.jws", "pydantic", "structlog", "rich"}
-    script = (
-        "import sys, sendback.web.app, sendback.web.serving;"
-        f"print([name for name in {sorted(heavy)!r} if name in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("sendback.web.app", {"sqlalchemy", "psycopg_pool", "pydantic", "structlog", "rich"}),
+        ("sendback.web.serving", {"flask", "werkzeug", "jinja2", "sqlalchemy", "pydantic"}),
+    ],
+)
+def test_the_public_side_needs_no_heavy_library(module, heavy):
+    script = f"import sys, {module}; print([n for n in {sorted(heavy)!r} if n in sys.modules])"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert out.stdout.strip() == "[]"
