@@ -46,6 +46,7 @@ class JetStreamSink:
         self._prefix = parts.path.strip("/").replace("/", ".") or "sendback.events"
         self._guard = guard
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._client: Client | None = None
         self._stream: JetStreamContext | None = None
 
@@ -58,6 +59,8 @@ class JetStreamSink:
             return Outcome(Result.FAILED, None, (str(error) or type(error).__name__)[:500])
 
     async def _publish(self, batch: Sequence[StoredEvent]) -> Outcome:
+        if self._client is not None and not self._client.is_connected:
+            self._client = self._stream = None
         async with asyncio.timeout(_SECONDS):
             stream = self._stream or await self._connect()
             answers = await asyncio.gather(
@@ -106,25 +109,28 @@ class JetStreamSink:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """In our own loop, whose thread keeps the connection's pings going between batches."""
-        if self._loop is None:
+        if self._loop is None or self._thread is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="jetstream", daemon=True).start()
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name="jetstream", daemon=True
+            )
+            self._thread.start()
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_SECONDS + 5)
 
     def _drop(self) -> None:
         client, self._client, self._stream = self._client, None, None
-        if client is not None and self._loop is not None:
-            asyncio.run_coroutine_threadsafe(_close(client), self._loop)
+        if client is not None:
+            self._run(_close(client))
 
     def close(self) -> None:
         """Hang up and end the loop."""
-        if self._loop is None:
+        if self._loop is None or self._thread is None:
             return
-        if self._client is not None:
-            self._run(_close(self._client))
-        self._client, self._stream = None, None
-        loop, self._loop = self._loop, None
-        loop.call_soon_threadsafe(loop.stop)
+        self._drop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_SECONDS)
+        self._loop.close()
+        self._loop = self._thread = None
 
 
 async def _close(client: Client) -> None:

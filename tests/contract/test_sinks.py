@@ -1,0 +1,251 @@
+"""One contract for every sink, on the real thing: what is DELIVERED is there, and twice is once
+where the receiver can tell. HTTP, a file, PostgreSQL, NATS JetStream."""
+
+import asyncio
+import json
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+
+import msgspec
+import psycopg
+import pytest
+
+from fixtures.receiver import Receiver, answer
+from sendback.eventlog import StoredEvent
+from sendback.model import BounceAll, Click
+from sendback.sinks import Guard, Result
+from sendback.sinks.formats import Batch
+from sendback.sinks.ndjson import NdjsonSink
+from sendback.sinks.webhook import WebhookSink
+
+GUARD = Guard(allow_private_networks=True)
+
+
+def events(count: int, **fields) -> list[StoredEvent]:
+    made = []
+    for seq in range(1, count + 1):
+        kind = Click if seq % 2 else BounceAll
+        event = kind(
+            event_time=1_700_000_000, event_time_ms=1_700_000_000_123, seq=seq, server_id="node",
+            event_unique_id=str(uuid.uuid4()), email=f"user{seq}@example.net", **fields,
+        )  # fmt: skip
+        tag = event.__struct_config__.tag
+        body = msgspec.json.encode(event)
+        made.append(StoredEvent(seq, tag, event.event_time_ms, event.event_unique_id, body))
+    return made
+
+
+class SinkContract:
+    """Subclasses give `sink`, `received()` (bodies) and `break_it()` / `mend_it()`."""
+
+    distinct = True
+    """The receiver drops what comes twice."""
+
+    def test_what_is_delivered_is_there_in_order(self, sink) -> None:
+        batch = events(7)
+
+        assert sink.deliver(batch).result is Result.DELIVERED
+
+        assert [json.loads(event.body) for event in batch] == self.received()
+
+    def test_twice_is_harmless(self, sink) -> None:
+        batch = events(5)
+        sink.deliver(batch)
+        assert sink.deliver(batch).result is Result.DELIVERED
+        more = events(2)
+        sink.deliver(batch[3:] + more)
+
+        ids = [body["event_unique_id"] for body in self.received()]
+        assert set(ids) == {event.event_id for event in batch + more}
+        if self.distinct:
+            assert len(ids) == 7
+
+    def test_awkward_text_arrives_unchanged(self, sink) -> None:
+        awkward = 'tab\t newline\n "quotes" back\\slash \\N \\. ünïcödé \u2028 😀 </script>'
+        batch = events(2, sendid=awkward, listid="\\")
+
+        assert sink.deliver(batch).result is Result.DELIVERED
+
+        assert {body["sendid"] for body in self.received()} == {awkward}
+        assert {body["listid"] for body in self.received()} == {"\\"}
+
+    def test_an_outage_is_a_failure_and_passes(self, sink) -> None:
+        batch = events(3)
+        self.break_it()
+        outcome = sink.deliver(batch)
+        assert outcome.result is Result.FAILED
+        assert outcome.answer
+        self.mend_it()
+        deadline = time.monotonic() + 20
+        while (outcome := sink.deliver(batch)).result is not Result.DELIVERED:
+            assert time.monotonic() < deadline, outcome
+            time.sleep(0.1)
+
+        assert len(self.received()) == 3
+
+    def test_closing_twice_and_delivering_again(self, sink) -> None:
+        sink.close()
+        sink.close()
+        assert sink.deliver(events(1)).result is Result.DELIVERED
+
+
+class TestWebhook(SinkContract):
+    distinct = False
+
+    @pytest.fixture
+    def sink(self):
+        self.receiver = Receiver()
+        made = WebhookSink(self.receiver.url, Batch(), GUARD, seconds=5)
+        yield made
+        made.close()
+        self.receiver.close()
+
+    def received(self):
+        return [event for r in self.receiver.requests for event in json.loads(r.body)]
+
+    def break_it(self) -> None:
+        self.receiver.behave = answer(500, b"broken")
+
+    def mend_it(self) -> None:
+        self.receiver.requests.clear()
+        self.receiver.behave = answer()
+
+
+class TestNdjson(SinkContract):
+    distinct = False
+
+    @pytest.fixture
+    def sink(self, tmp_path):
+        self.path = tmp_path / "all.ndjson"
+        made = NdjsonSink(self.path)
+        yield made
+        made.close()
+
+    def received(self):
+        return [json.loads(line) for line in self.path.read_text().split("\n")[:-1]]
+
+    def break_it(self) -> None:
+        self.path.mkdir()
+
+    def mend_it(self) -> None:
+        self.path.rmdir()
+
+
+@pytest.mark.postgres
+class TestPostgres(SinkContract):
+    @pytest.fixture
+    def sink(self, postgres_dsn):
+        from sendback.sinks.postgres import PostgresSink
+
+        self.dsn = postgres_dsn
+        made = PostgresSink(postgres_dsn, GUARD)
+        yield made
+        made.close()
+
+    def received(self):
+        with psycopg.connect(self.dsn) as db:
+            return [row[0] for row in db.execute("select body from sendback_events order by seq")]
+
+    def break_it(self) -> None:
+        with psycopg.connect(self.dsn, autocommit=True) as db:
+            db.execute("create table sendback_events (wrong int)")
+
+    def mend_it(self) -> None:
+        with psycopg.connect(self.dsn, autocommit=True) as db:
+            db.execute("drop table sendback_events")
+
+    def test_columns(self, sink) -> None:
+        batch = events(2, sendid="s", listid="l", mail_class="m")
+        sink.deliver(batch)
+
+        with psycopg.connect(self.dsn) as db:
+            row = db.execute(
+                "select event_id::text, event_type, extract(epoch from event_time)::float8,"
+                " server_id, seq, email, listid, sendid, mail_class from sendback_events"
+                " order by seq limit 1"
+            ).fetchone()
+        assert row == (batch[0].event_id, "engine_click", 1_700_000_000.123, "node", 1,
+                       "user1@example.net", "l", "s", "m")  # fmt: skip
+
+    def test_nul_is_replaced_because_jsonb_has_none(self, sink) -> None:
+        sink.deliver(events(1, sendid="a\0b\\u0000"))
+
+        assert self.received()[0]["sendid"] == "a\ufffdb\\u0000"
+
+    def test_another_table_and_a_user_who_may_only_insert(self, sink, postgres_dsn) -> None:
+        from sendback.sinks.postgres import PostgresSink
+
+        named = PostgresSink(postgres_dsn + "?table=public.mine", GUARD)
+        assert named.deliver(events(1)).result is Result.DELIVERED
+        named.close()
+        with psycopg.connect(self.dsn) as db:
+            assert db.execute("select count(*) from public.mine").fetchone() == (1,)
+
+    def test_a_killed_connection_is_opened_again(self, sink) -> None:
+        sink.deliver(events(1))
+        with psycopg.connect(self.dsn, autocommit=True) as db:
+            db.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where application_name = 'sendback' and datname = current_database()"
+            )
+        batch = events(1)
+        results = [sink.deliver(batch).result for _ in range(2)]
+        assert results == [Result.FAILED, Result.DELIVERED]
+
+
+@pytest.mark.nats
+class TestJetStream(SinkContract):
+    @pytest.fixture
+    def sink(self, tmp_path):
+        from sendback.sinks.jetstream import JetStreamSink
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = listener.getsockname()[1]
+        self.store = tmp_path / "nats"
+        self.mend_it()
+        made = JetStreamSink(f"nats://127.0.0.1:{self.port}/mail.events", GUARD)
+        yield made
+        made.close()
+        self.break_it()
+
+    def mend_it(self) -> None:
+        program = shutil.which("nats-server", path="/usr/sbin:/usr/bin:/usr/local/bin")
+        assert program is not None
+        self.server = subprocess.Popen(
+            [program, "-js", "-sd", str(self.store), "-a", "127.0.0.1", "-p", str(self.port)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            else:
+                return
+
+    def break_it(self) -> None:
+        self.server.terminate()
+        self.server.wait(20)
+
+    def received(self):
+        async def read():
+            import nats
+
+            client = await nats.connect(f"nats://127.0.0.1:{self.port}")
+            stream = client.jetstream()
+            info = await stream.stream_info("MAIL_EVENTS")
+            found = []
+            for number in range(1, info.state.last_seq + 1):
+                message = await stream.get_msg("MAIL_EVENTS", number)
+                body = json.loads(message.data)
+                assert message.subject == f"mail.events.{body['event_type']}"
+                found.append(body)
+            await client.close()
+            return found
+
+        return asyncio.run(read())
