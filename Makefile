@@ -1,6 +1,6 @@
 # The two commands that matter: `make run` and `make test`. Both make .venv themselves.
 .DEFAULT_GOAL := help
-.PHONY: run test check bench help format lock docs clean
+.PHONY: run test check bench help format lock docs man clean
 
 PYTHON := $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -42,6 +42,9 @@ bench: $(VENV)/dev.stamp ## the benchmark suite; figures as ratios within one ru
 
 docs: $(VENV)/dev.stamp ## write the generated reference pages and the example configuration
 	@$(BIN)/python docs/generate.py
+
+man: $(VENV)/dev.stamp ## write the manual pages into build/man
+	@$(BIN)/python docs/man.py build/man
 
 format: $(VENV)/dev.stamp ## mend what ruff can mend
 	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from api_page import api_page
 
 from sendback import cli
 from sendback.config import CATALOG_KINDS, Settings
@@ -28,6 +29,7 @@ def main() -> int:
         "docs/reference/config.md": config_page,
         "docs/reference/cli.md": cli_page,
         "docs/reference/events.md": events_page,
+        "docs/reference/http-api.md": lambda: api_page(MARK),
     }
     stale = []
     for name, write in pages.items():
@@ -113,7 +115,7 @@ def _sections() -> Iterator[tuple[str, type[msgspec.Struct]]]:
 def example_config() -> str:
     lines = [
         "# sendback's configuration: every directive with its default.",
-        "# Copy it to config/sendback.toml or /etc/sendback/sendback.toml, uncomment what you need.",
+        "# Copy to config/sendback.toml or /etc/sendback/sendback.toml, uncomment what you need.",
         "# Order: defaults, this file, SENDBACK_SECTION__KEY, flags. Check: sendback config check",
         "",
     ]

@@ -20,6 +20,7 @@ COMMANDS = {
     "bounce-mailbox": ("catalog", "bounce_mailbox", "Addresses that take bounces."),
     "bounces": ("bounces", "bounces", "Parse bounces; undo wrong removals."),
     "complaint-mailbox": ("catalog", "complaint_mailbox", "Addresses that take complaints."),
+    "completion": ("completion", "completion", "Completion for bash, zsh and fish."),
     "config": ("config", "config", "Show and check the configuration."),
     "database-connection": ("catalog", "database_connection", "External Postgres servers."),
     "db": ("db", "db", "The main database's schema."),
@@ -92,6 +93,9 @@ def main() -> None:
         code = 2
     except click.ClickException as error:
         error.show()
+        code = 1
+    except OSError as error:
+        fail(f"{error.filename or 'output'}: {error.strerror}", code="output")
         code = 1
     except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
