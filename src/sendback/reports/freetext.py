@@ -46,8 +46,8 @@ _INNOCENT = re.compile(
     re.IGNORECASE,
 )
 _BARE_NAME = re.compile(
-    r"(?:recipient|delivered to|undeliverable to|address)[^\n]{0,120}\n(?:[^\n]{0,120}:[ \t]*\n)?\s{0,40}"
-    r"([A-Za-z0-9._-]{2,40})[ \t]*(?:\n|$|\(|[ \t]{3})"
+    r"(?:recipient|delivered to|undeliverable to|address)[^\n]{0,120}\n"
+    r"(?:[^\n]{0,120}:[ \t]*\n)?\s{0,40}([A-Za-z0-9._-]{2,40})[ \t]*(?:\n|$|\(|[ \t]{3})"
 )
 _RETURNED_TO = re.compile(
     r"^[> \t]{0,6}(?:to|apparently-to|宛先)[ \t]*:[ \t]*([^\n]*(?:\n[ \t]+[^\n]*)*)",

@@ -1,10 +1,13 @@
 """Precedence of codes and words; unknown is soft; what a 5xx alone is worth."""
 
+from pathlib import Path
+
 import pytest
 
 from sendback.reports import codes
 from sendback.reports.classify import Fault, classify
 
+CORPUS = Path(__file__).parents[2] / "corpus" / "reports"
 RCPT = "anna@example.net"
 
 
@@ -128,6 +131,21 @@ def test_live_addresses_stay_alive(text):
 )
 def test_dead_addresses_are_told(text):
     assert verdict(text).bad
+
+
+@pytest.mark.parametrize(("name", "dead"), [("dead", True), ("alive", False)])
+def test_what_servers_say(name, dead):
+    """Replies of many systems, one a line; RCPT is user@example.com in these lists."""
+    replies = (CORPUS / f"{name}.txt").read_text("utf-8").splitlines()
+
+    wrong = [
+        reply
+        for reply in replies
+        if classify(Fault("user@example.com", reply, hosts="mx.example.com")).bad != dead
+    ]
+
+    assert len(replies) > 120
+    assert not wrong
 
 
 def test_the_tables_fit_together():
