@@ -6,12 +6,18 @@ recipient saw, within what time, what the log said.
 
 import datetime as dt
 import json
+import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from fixtures.postgres import Postgres, running_postgres, wait_until
 from sendback import tokens
@@ -571,6 +577,57 @@ def test_several_hosts(server, second, nodes):  # G8
         )
         node = nodes(both)
         wait_until(lambda: node.issue().storage is Storage.EXTERNAL, what="the second host")
+
+
+def certificate(folder: Path, host: str) -> tuple[Path, Path]:
+    """A self-signed certificate and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = serialization.PrivateFormat.PKCS8
+    key_file, certificate_file = folder / "server.key", folder / "server.crt"
+    key_file.write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()))
+    certificate_file.write_bytes(made.public_bytes(pem))
+    return certificate_file, key_file
+
+
+def test_tls(second, nodes, tmp_path):
+    shown, key_file = certificate(second.folder, "localhost")
+    key_file.chmod(0o600)
+    if os.geteuid() == 0:
+        shutil.chown(key_file, "postgres")
+    second.settings = {"ssl": "on", "ssl_cert_file": str(shown), "ssl_key_file": str(key_file)}
+    second.restart()
+    dsn = database(second)
+    checked = dsn.replace("host=127.0.0.1", "host=localhost hostaddr=127.0.0.1")
+    checked += f" sslmode=verify-full sslrootcert={shown}"
+    node = nodes(checked)
+
+    links = tuple(LinkFacts(url=f"https://example.com/{n}/" + "x" * 900) for n in range(200))
+    issued = node.issue(links=links)
+    assert issued.storage is Storage.EXTERNAL, node.log
+    web = nodes(checked)
+    for link, (purpose, token) in zip(links, issued.link_tokens, strict=True):
+        assert web.metadata.link(purpose, token.encode()) == link
+    used = second.execute(
+        "select count(*) from pg_stat_ssl join pg_stat_activity using (pid)"
+        f" where ssl and datname = '{name_of(dsn)}'"
+    )
+    assert used[0][0] >= 2
+    stranger = nodes(checked.replace(str(shown), str(certificate(tmp_path, "localhost")[0])))
+    assert stranger.issue().storage is Storage.STATELESS
+    assert "certificate verify failed" in stranger.log[0]
+    second.settings = {}
+    second.restart()
 
 
 def test_more_threads_than_connections(server, nodes):  # S4.15

@@ -18,25 +18,10 @@ def external_store(
 ) -> ExternalStore:
     """The store; connects when it is first asked."""
     from sendback.metadata.external import ExternalStore
+    from sendback.metadata.postgres import conninfo_of
 
     return ExternalStore(
-        conninfo(primary),
-        read_failover=conninfo(failover) if failover else None,
+        conninfo_of(primary),
+        read_failover=conninfo_of(failover) if failover else None,
         link_rows=link_rows,
-    )
-
-
-def conninfo(connection: DatabaseConnection) -> str:
-    """What libpq is told."""
-    from psycopg.conninfo import make_conninfo
-
-    if connection.dsn:
-        return make_conninfo(connection.dsn)
-    return make_conninfo(
-        host=connection.hostname or None,
-        port=connection.port,
-        dbname=connection.database,
-        user=connection.username or None,
-        password=connection.password or None,
-        sslmode="require" if connection.ssl else None,
     )

@@ -14,6 +14,7 @@ import msgspec
 import psycopg
 
 from sendback.errors import Conflict, Malformed, Unavailable
+from sendback.metadata.postgres import attempts
 
 #: Seed 004, "External", word for word.
 SCHEMA = """\
@@ -243,6 +244,7 @@ def _one(connection: psycopg.Connection[Any], sql: str) -> Any:
 @contextmanager
 def _connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     """A connection in autocommit; Unavailable, in one line, for whatever the server says."""
+    attempts(dsn)  # Misconfigured, without the password that libpq would quote
     try:
         with psycopg.connect(dsn, autocommit=True, connect_timeout=2) as connection:
             yield connection

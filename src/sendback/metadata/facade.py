@@ -94,9 +94,9 @@ class Metadata:
                 self._log.say("local", f"ERROR LOCAL METADATA: {consequence}")
         try:
             link_tokens, header = self._stateless.issue(keyring, message, links)
+            return self._issued(keyring, Storage.STATELESS, message, links, link_tokens, header)
         except NotStorable as error:
             raise Malformed(str(error)) from None
-        return self._issued(keyring, Storage.STATELESS, message, links, link_tokens, header)
 
     def _issue_local(
         self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]

@@ -242,30 +242,31 @@ def conninfo_of(connection: DatabaseConnection) -> str:
     return make_conninfo("", **{key: value for key, value in given.items() if value})
 
 
+_PER_HOST = ("host", "hostaddr", "port")
+
+
 def attempts(dsn: str, *, writes: bool = False) -> Sequence[str]:
     """One connection string for each host of the dsn, in order; Misconfigured when it is none."""
     try:
         parameters = conninfo_to_dict(dsn)
     except ProgrammingError as error:
-        raise Misconfigured(f"not a Postgres connection string: {one_line(str(error))}") from None
-    hosts = str(parameters.get("host") or "").split(",")
-    ports = str(parameters.get("port") or "").split(",")
-    if len(ports) not in (1, len(hosts)):
+        # What libpq quotes may be the password.
+        reason = one_line(str(error)).partition('"')[0].strip()
+        raise Misconfigured(f"not a Postgres connection string: {reason}") from None
+    lists = {key: str(parameters.pop(key, "") or "").split(",") for key in _PER_HOST}
+    count = max(map(len, lists.values()))
+    if any(len(values) not in (1, count) for values in lists.values()):
         raise Misconfigured("a connection string needs one port, or one for each host")
     wanted = parameters.pop("target_session_attrs", None)
-    if wanted is None and writes and len(hosts) > 1:
+    if wanted is None and writes and count > 1:
         wanted = "read-write"
     # libpq chooses among hosts inside one attempt; with one host an attempt the order is ours.
     passes = ("standby", "any") if wanted == "prefer-standby" else (wanted or "any",)
     common = {"application_name": "sendback", **parameters}
     found = []
     for attrs in passes:
-        for number, host in enumerate(hosts):
-            one = {
-                **common,
-                "host": host or None,
-                "port": ports[number % len(ports)] or None,
-                "target_session_attrs": attrs,
-            }
-            found.append(make_conninfo(**{k: str(v) for k, v in one.items() if v is not None}))
+        for number in range(count):
+            one = {**common, "target_session_attrs": attrs}
+            one.update({key: values[number % len(values)] for key, values in lists.items()})
+            found.append(make_conninfo("", **{k: str(v) for k, v in one.items() if v}))
     return found

@@ -17,6 +17,7 @@ from sendback.tokens import Opened, Version, seal
 _RECIPIENT_HASH = 8
 _SEND_HASH = 6
 _DAY = 86400
+_TOO_LONG = "the message's metadata passes the limit of a URL"
 
 
 class Stateless:
@@ -40,15 +41,18 @@ class Stateless:
             tokens.append(self._seal(keyring, purpose_of(link), body))
         header = self._seal(keyring, Purpose.UNSUB, record.encode_link(HEADER_LINK) + tail)
         if not header:
-            raise NotStorable("the message's metadata passes the limit of a URL")
+            raise NotStorable(_TOO_LONG)
         return tokens, header
 
     def message_tokens(
         self, keyring: Keyring, message: MessageFacts, purposes: Sequence[Purpose]
     ) -> list[str]:
-        """A token of the message alone for each purpose."""
+        """A token of the message alone for each purpose; NotStorable when it fits no URL."""
         version, body = self._pack(b"\xff" + _encode_message(message))
-        return [seal(keyring, purpose, version, body) for purpose in purposes]
+        made = [seal(keyring, purpose, version, body) for purpose in purposes]
+        if len(made[0]) > MAX_TOKEN:
+            raise NotStorable(_TOO_LONG)
+        return made
 
     def link(self, purpose: Purpose, opened: Opened) -> LinkFacts:  # noqa: ARG002 - the port
         """See the port."""
