@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sendback.errors import Unavailable
 from sendback.model import SmtpRoute
 from sendback.relay import Answer, Deferred, Kept, Outbox, Outgoing, build_relay, failure_report
-from sendback.relay.upstream import HourlyLimit
+from sendback.relay.upstream import HourlyLimit, Upstream
 
 
 class Recorder:
@@ -198,7 +198,7 @@ def test_waiting_grows_and_ends_after_five_days(tmp_path):
     start = waiting.now
     while waiting.deferred.backlog():
         waiting.now += 60
-        if waiting.step():
+        if waiting.deferred._most_overdue() and waiting.step():
             attempts.append(waiting.now - start)
     assert 20 < len(attempts) < 60
     assert 5 * 86400 <= attempts[-1] < 5 * 86400 + 4 * 3600 + 120
@@ -316,3 +316,167 @@ def test_no_answer_forges_a_part_or_field(text, rcpt, message):
         b"Status",
         b"Diagnostic-Code",
     ]
+
+
+# -- a foreign server in every mood -----------------------------------------------------------
+
+
+class Moody:
+    """A server of a few lines, so that it can break every rule; `script` maps verbs to replies."""
+
+    def __init__(self, **script: bytes) -> None:
+        self.script = {"GREETING": b"220 hi\r\n", "EHLO": b"250 hi\r\n", **script}
+        self.seen: list[bytes] = []
+        self.connections = 0
+        self.talks, self.writers = [], []
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.talk, "127.0.0.1", 0)
+        self.port = self.server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.close()
+        for writer in self.writers:
+            writer.close()
+        await asyncio.gather(*self.talks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # lets closed transports leave the loop
+
+    async def talk(self, reader, writer):
+        self.talks.append(asyncio.current_task())
+        self.writers.append(writer)
+        self.connections += 1
+        writer.write(self.script["GREETING"])
+        body = False
+        while line := await reader.readline():
+            self.seen.append(line)
+            if body:
+                body = line != b".\r\n"
+                if body:
+                    continue
+                reply = self.script.get("END", b"250 taken\r\n")
+            else:
+                verb = line.split()[0].decode().upper()
+                reply = self.script.get(verb, b"354 go\r\n" if verb == "DATA" else b"250 ok\r\n")
+                body = verb == "DATA" and reply.startswith(b"354")
+            if reply == b"hang up":
+                break
+            writer.write(reply)
+        writer.close()
+
+
+def sent(mood: Moody, count: int = 1, outgoing=None, **route) -> list[Answer]:
+    async def main():
+        async with mood:
+            fields = {"domain": "*", "host": "127.0.0.1", "port": mood.port, **route}
+            upstream = Upstream(SmtpRoute(**fields), hostname="mx.test", timeout=2.0)
+            one = outgoing or Outgoing("b@mx.test", "a@x.test", b"Subject: x\r\n\r\n.dot\r\n")
+            answers = [await upstream.send(one) for _ in range(count)]
+            await upstream.close()
+            return answers
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("script", "answer"),
+    [
+        ({}, Answer(250, "taken")),
+        ({"GREETING": b"554 5.7.1 go away\r\n"}, None),
+        ({"GREETING": b"nonsense\r\n"}, None),
+        ({"EHLO": b"421 4.3.2 closing\r\n"}, None),
+        ({"MAIL": b"421 4.3.2 closing\r\n"}, Answer(451, "4.3.2 closing")),
+        ({"MAIL": b"550 5.7.1 not you\r\n"}, Answer(550, "5.7.1 not you")),
+        ({"RCPT": b"450 4.2.1 later\r\n"}, Answer(450, "4.2.1 later")),
+        ({"RCPT": b"hang up"}, None),
+        ({"DATA": b"452 4.3.1 full\r\n"}, Answer(452, "4.3.1 full")),
+        ({"DATA": b"250 what\r\n"}, None),
+        ({"END": b"554 5.6.0 no\r\n"}, Answer(554, "5.6.0 no")),
+        ({"END": b"hang up"}, None),
+        ({"END": b"xyz\r\n"}, None),
+        ({"RCPT": b"550 5.1.1 no\r\n", "RSET": b"hang up"}, Answer(550, "5.1.1 no")),
+    ],
+)
+def test_whatever_the_other_server_does_there_is_an_answer(script, answer):
+    (made,) = sent(Moody(**script))
+    if answer is None:
+        assert made.is_deferred
+        assert made.text.startswith("4.4.")
+    else:
+        assert made == answer
+
+
+def test_dots_are_stuffed_on_the_way():
+    mood = Moody()
+    sent(mood)
+    assert b"..dot\r\n" in mood.seen
+
+
+def test_a_refusal_does_not_cost_the_connection():
+    mood = Moody(RCPT=b"550 5.1.1 no\r\n")
+    assert sent(mood, 3) == [Answer(550, "5.1.1 no")] * 3
+    assert mood.connections == 1
+
+
+def test_a_421_does():
+    mood = Moody(MAIL=b"421 4.3.2 closing\r\n")
+    assert sent(mood, 2) == [Answer(451, "4.3.2 closing")] * 2
+    assert mood.connections == 2
+
+
+def test_internationalised_mail_needs_a_server_that_takes_it():
+    outgoing = Outgoing("b@mx.test", "\u00fc@x.test", b"Subject: x\r\n\r\n", utf8=True)
+    (answer,) = sent(Moody(), outgoing=outgoing)
+    assert answer.code == 550
+    assert answer.text.startswith("5.6.7")
+    mood = Moody(EHLO=b"250-hi\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n")
+    (answer,) = sent(mood, outgoing=outgoing)
+    assert answer == Answer(250, "taken")
+    assert any(line.startswith(b"MAIL FROM:<b@mx.test> SMTPUTF8") for line in mood.seen)
+
+
+def test_eight_bit_mail_says_so():
+    mood = Moody(EHLO=b"250-hi\r\n250 8BITMIME\r\n")
+    sent(mood, outgoing=Outgoing("", "a@x.test", "Subject: x\r\n\r\n\u00fc\r\n".encode()))
+    assert b"MAIL FROM:<> BODY=8BITMIME\r\n" in mood.seen
+
+
+def test_max_connections():
+    """Who finds no free connection in time is told to come back. S0.10"""
+
+    async def main():
+        async with Moody() as mood:
+            route = SmtpRoute(domain="*", host="127.0.0.1", port=mood.port, max_connections=1)
+            upstream = Upstream(route, hostname="mx.test", timeout=0.2)
+            await upstream._slots.acquire()
+            answer = await upstream.send(Outgoing("", "a@x.test", b"x"))
+            upstream._slots.release()
+            many = await asyncio.gather(
+                *(upstream.send(Outgoing("", "a@x.test", b"x")) for _ in range(20))
+            )
+            await upstream.close()
+            return answer, many, mood.connections
+
+    answer, many, connections = asyncio.run(main())
+    assert answer.text.startswith("4.4.5")
+    assert [one.code for one in many] == [250] * 20
+    assert connections == 1
+
+
+def test_the_loop_sends_what_is_due_and_stops(tmp_path):
+    waiting = Waiting(tmp_path)
+
+    async def main():
+        stop = asyncio.Event()
+        running = asyncio.create_task(waiting.deferred.run(stop, every=60.0))
+        await asyncio.sleep(0)
+        waiting.put(is_notice=True)
+        waiting.deferred.wake()
+        async with asyncio.timeout(20):
+            while waiting.deferred.backlog():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            stop.set()
+            await running
+
+    asyncio.run(main())
+    assert len(waiting.relay.sent) == 1

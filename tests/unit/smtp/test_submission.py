@@ -11,6 +11,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from sendback import verp
+from sendback.errors import Unavailable
 from sendback.model import SmtpRoute
 from sendback.relay import Outbox, build_relay
 from sendback.smtp.server import Limits
@@ -358,3 +359,52 @@ def test_internationalised_mail(submission, upstream, hello):
     client.send(MESSAGE.replace(b"\r\n.", b"\r\n..") + b".\r\n")
     assert client.reply().startswith(b"250")
     assert upstream.mails[0][1] == "ü@a.test"
+
+
+def test_an_event_that_cannot_be_journaled_is_not_lost(
+    submission, upstream, captured, hello, journal, monkeypatch
+):
+    """The refused recipient is kept, tried again, and refused again when there is room."""
+    door = submission(upstream)
+    append = journal.append_async
+
+    async def full(payload):
+        raise Unavailable("disk full")
+
+    monkeypatch.setattr(journal, "append_async", full)
+    reply = transaction(hello(door), ["ada@a.test", "hard@a.test"])[-1]
+    assert reply.startswith(b"250 2.0.0 Ok: 1 of 2")
+    assert door.handler.deferred.backlog() == 1
+    assert captured() == []
+
+    monkeypatch.setattr(journal, "append_async", append)
+    door.handler.deferred._clock = lambda: time.time() + 400
+    assert run(door, door.handler.deferred.step())
+    assert [mail.mailbox for mail in captured()] == ["bounce"]
+    assert run(door, door.handler.deferred.step())  # the notice
+    assert not run(door, door.handler.deferred.step())
+    assert upstream.mails[-1][1] == "news@example.com"
+
+
+def test_a_notice_that_fails_is_the_end_of_it(submission, upstream, captured, hello):
+    """No report about a report: RFC 5321 section 6.1."""
+    door = submission(upstream)
+    recipients = ["ada@a.test", "hard@a.test"]
+    assert transaction(hello(door), recipients, sender="hard@sender.test")[-1].startswith(b"250")
+    assert run(door, door.handler.deferred.step())
+    assert door.handler.deferred.backlog() == 0
+    assert len(captured()) == 1
+
+
+def test_pipelined_input_behind_a_slow_commit_waits(submission, upstream, hello):
+    """What comes while an answer is due is bounded, and answered in order."""
+    door = submission(upstream)
+    client = hello(door)
+    client.ask(b"MAIL FROM:<a@b.test>")
+    client.ask(b"RCPT TO:<ada@a.test>")
+    client.ask(b"DATA")
+    client.send(b"x\r\n.\r\n" + b"NOOP\r\n" * 50 + b"RSET\r\n" + b"x" * 70_000 + b"\r\n")
+    assert client.reply().startswith(b"250 2.0.0 queued")
+    for _ in range(51):
+        assert client.reply() == b"250 2.0.0 Ok\r\n"
+    assert client.reply().startswith(b"421 4.7.0 Line too long")
