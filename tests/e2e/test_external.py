@@ -21,7 +21,9 @@ def clicks_in(copy: bytes) -> list[str]:
     return re.findall(r"http://localhost:\d+(/(?:uni/)?click\?[\w-]+)", html_of(copy))
 
 
-def test_clicks_live_through_an_outage(tmp_path, postgres_server):  # S4.11 - S4.16, S4.19
+def test_clicks_live_through_an_outage(
+    tmp_path, postgres_server
+):  # S4.11, S4.12, S4.13, S4.14, S4.16, S4.19
     connection = {
         "name": "tracking",
         "dsn": postgres_server.new_database(),

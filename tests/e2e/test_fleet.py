@@ -70,7 +70,7 @@ def links_of(copy: bytes, path: str) -> list[str]:
 
 
 def test_any_event_server_answers_any_sending_servers_mail(tmp_path):
-    # S0.1, S0.3, S0.5, S0.6, S0.14 - S0.20, S4.10
+    # S0.1, S0.3, S0.5, S0.6, S0.14, S0.15, S0.16, S0.17, S0.19, S0.21, S4.10
     for name in ("sending", "event"):
         (tmp_path / name).mkdir()
     share_constants(tmp_path)
@@ -135,6 +135,22 @@ def test_a_local_token_on_another_node_is_refused_and_explained(tmp_path):
         assert [e["event_type"] for e in sending.wait_events(1)] == ["engine_click"]
         assert event.events() == []
         assert "another node" in event.log() or "store" in event.log()
+
+
+def test_a_url_domain_with_tls_gives_https_links(tmp_path):  # S4.7
+    message = tmp_path / "message.eml"
+    message.write_bytes(SAMPLE.read_bytes())
+    env = SENDING | {"SENDBACK_URL_DOMAIN": '[{"domain": "links.example.com", "tls": true}]'}
+    done = run_cli(
+        *("rewrite", str(message), "--rcpt", "ada@example.org"),
+        *("--data-dir", str(tmp_path / "data")),
+        env=env,
+    )
+
+    assert re.search(r'href="https://links\.example\.com/click\?[\w-]+"', done.stdout)
+    assert "http://links.example.com" not in done.stdout
+    # RFC 8058: one-click only where the POST goes over TLS
+    assert "List-Unsubscribe-Post: List-Unsubscribe=One-Click" in done.stdout
 
 
 @pytest.mark.parametrize("storage", ["local", "stateless"])
