@@ -235,6 +235,8 @@ class QuotedPrintable:
         if there == wanted:
             return here
         raw = self._raw
+        if wanted == len(self.text) and raw[-1:] != b"=":
+            return len(raw)
         for token in _QP_TOKEN.finditer(raw, here):
             begin, behind = token.span()
             if there + begin - here >= wanted:

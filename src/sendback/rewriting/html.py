@@ -87,7 +87,8 @@ def _document(links: bytes, *, plain: bytes) -> "re.Pattern[bytes]":
         + rb")"
     )
     exact = (
-        rb"(?!<(?i:"
+        rb"<(?![A-Za-z/!?])"
+        rb"|(?!<(?i:"
         + watched
         + rb")"
         + _END
@@ -101,8 +102,7 @@ def _document(links: bytes, *, plain: bytes) -> "re.Pattern[bytes]":
         + COMMENT
         + rb"|"
         + BOGUS_COMMENT
-        + rb"|<(?![A-Za-z/!?])"
-        rb"|"
+        + rb"|"
         + tag(b"script")
         + SCRIPT_DATA
         + rb"(?=<)|"
@@ -131,6 +131,10 @@ _QUOTES: Final = frozenset(b"\"'")
 Anchor = tuple[int, int, int, int]
 
 
+class TooMany(Malformed):
+    """The document holds more links than the caller wants to hear of."""
+
+
 @dataclass(slots=True)
 class Found:
     """What a document holds for us, in document order."""
@@ -141,11 +145,11 @@ class Found:
     closed: bool = True  # false: ends inside a tag, comment or raw text; nothing can be appended
 
 
-def scan(document: bytes, *, outlook: bool = True) -> Found:
+def scan(document: bytes, *, outlook: bool = True, limit: int = 1_000_000) -> Found:
     """Every link element with an href, exactly as a conforming tokenizer would meet it.
 
     With `outlook` also those inside conditional comments, the href of VML shapes among them.
-    Raises Malformed when a tree builder might steer the tokenizer to other links (`steered`).
+    Raises TooMany beyond `limit`, and Malformed when a tree builder might steer the tokenizer to other links (`steered`).
     """
     found = Found()
     anchors = found.anchors
@@ -160,9 +164,13 @@ def scan(document: bytes, *, outlook: bool = True) -> Found:
                 anchors.append((start, value_start + 1, value_end - 1, end))
             else:
                 anchors.append((start, value_start, value_end, end))
+            if len(anchors) > limit:
+                raise TooMany(f"more than {limit} links in one part")
         elif kind == 5:
             if outlook:
                 anchors.extend(conditional(document, *match.span(5)))
+                if len(anchors) > limit:
+                    raise TooMany(f"more than {limit} links in one part")
         elif kind == 3:
             if found.body_end < 0:
                 found.body_end = match.start(3)

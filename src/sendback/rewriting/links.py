@@ -16,6 +16,8 @@ Kind = Literal["click", "unsub"]
 
 UNSUBSCRIBE_TAG: Final = "##unsubscribetag##"
 MAX_LINK_ID: Final = 100
+#: Characters of a raw href that are worth decoding.
+MAX_VALUE: Final = 65_536
 #: What templates leave behind when nobody filled them in (facts 4.1, peers R24).
 _PLACEHOLDERS: Final = (
     ("{{", "}}"), ("{%", "%}"), ("*|", "|*"), ("[%", "%]"), ("%%", "%%"), ("<%", "%>"),
@@ -114,7 +116,7 @@ def _urls(
             if "&" in together and together.count("&") == together.count("&amp;"):
                 together = together.replace("&amp;", "&")
             elif "&" in together:
-                return [entities.url_of(url) for url in together.split("\n")]
+                return [_destination(url) for url in together.split("\n")]
             if " " in together:
                 return [url.strip(" ") for url in together.split("\n")]
             return together.split("\n")
@@ -122,10 +124,15 @@ def _urls(
     found: list[str | None] = []
     for _, start, end, _ in anchors:
         try:
-            found.append(entities.url_of(charset.decode(text[start * width : end * width])))
+            found.append(_destination(charset.decode(text[start * width : end * width])))
         except UnicodeDecodeError:
             found.append(None)
     return found
+
+
+def _destination(value: str) -> str:
+    # What is that long is left for its length; decoding it would only take time.
+    return entities.url_of(value) if len(value) <= MAX_VALUE else value
 
 
 def _doubts(urls: Sequence[str], options: Options) -> list[tuple[str, str]]:

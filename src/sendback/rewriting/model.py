@@ -34,6 +34,8 @@ class Options:
     on_dkim: Literal["skip", "rewrite"] = "skip"
     #: Octets of a message over which it is left alone.
     max_bytes: int = DEFAULT_MAX_BYTES
+    #: Links of one part over which the part is left alone.
+    max_links: int = 10_000
     #: Characters of a destination over which the link is left alone.
     max_url: int = 8192
 

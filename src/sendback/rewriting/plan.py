@@ -26,7 +26,14 @@ _SIGNATURES: Final = frozenset(
 _SIGNED_FIELDS: Final = re.compile(r"(?:^|;)\s*h\s*=([^;]*)")
 _PGP: Final = re.compile(rb"(?:^|\n)-----BEGIN PGP (SIGNED )?MESSAGE")
 #: Which reason the message is given when several parts were left.
-_GRAVEST: Final[tuple[Skipped, ...]] = ("encrypted", "signed", "broken-mime", "charset", "report")
+_GRAVEST: Final[tuple[Skipped, ...]] = (
+    "encrypted",
+    "signed",
+    "broken-mime",
+    "charset",
+    "too-big",
+    "report",
+)
 _ATTRIBUTE_ESCAPES: Final = str.maketrans(
     {"&": "&amp;", '"': "&quot;", "'": "&#39;", "<": "&lt;", ">": "&gt;", "`": "&#96;", " ": "%20",
      "=": "&#61;"}
@@ -325,6 +332,9 @@ def _body(
         if part.kind != "t":
             try:
                 _read_html(part, options, untracked)
+            except html.TooMany as error:
+                reasons.add("too-big")
+                remarks.append((part.number, str(error)))
             except Malformed:
                 reasons.add("broken-mime")
                 remarks.append((part.number, "steered"))
@@ -383,7 +393,7 @@ def _open_part(
 
 def _read_html(part: _Part, options: Options, untracked: set[str]) -> None:
     view = part.charset.view(part.body.text)
-    part.found = html.scan(view, outlook=options.outlook)
+    part.found = html.scan(view, outlook=options.outlook, limit=options.max_links)
     if options.track_clicks or options.unsubscribe_links:
         part.candidates = links.in_html(
             view, part.body.text, part.found.anchors, part.charset, options

@@ -14,12 +14,7 @@ from sendback.rewriting import html
 _RAW: Final = b"|".join(html.RAW_TEXT)
 _NAMES: Final = b"script|plaintext|" + _RAW
 _END: Final = rb"[\t\n\f\r />]"
-_ORDINARY: Final = (
-    html.COMMENT
-    + rb"|(?!<!\[CDATA\[)"
-    + html.BOGUS_COMMENT
-    + rb"|<(?![A-Za-z/!?])"
-)
+_ORDINARY: Final = html.COMMENT + rb"|(?!<!\[CDATA\[)" + html.BOGUS_COMMENT + rb"|<(?![A-Za-z/!?])"
 #: Up to the next place where readings may part: 1 a raw text element, 2 a CDATA section.
 _STEP: Final = re.compile(
     rb"(?:[^<]++|(?!<(?i:" + _NAMES + rb")" + _END + rb")" + html.START_TAG
