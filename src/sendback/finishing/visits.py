@@ -29,6 +29,8 @@ from sendback.model import (
 )
 from sendback.secret_constants import Purpose
 
+#: Plain numbers: `&` on an IntFlag costs 2 us, which counts at 20,000 visits a second.
+_UNIVERSAL, _MAILTO = int(Hint.UNIVERSAL), int(Hint.MAILTO)
 UNSUBSCRIBED_ONCE_MS = 30 * 86_400_000
 _EMPTY = TrackingData(MessageFacts(email=""))
 
@@ -157,7 +159,7 @@ class Visits:
             shared["link_id"] = link.link_id
             shared["link_pos"] = link.pos or None
             shared["html_or_text"] = link.html_or_text
-        shared["universal"] = bool(visit.hints & Hint.UNIVERSAL) or bool(link and link.universal)
+        shared["universal"] = bool(visit.hints & _UNIVERSAL) or bool(link and link.universal)
         shared["unresolved"] = unresolved
         if not is_unsubscribe:
             return Made([Click(**shared)])
@@ -188,11 +190,11 @@ def _once(event: Event, message: MessageFacts, *, is_bot: bool, known: bool) -> 
 def purpose_of(visit: Visit) -> Purpose:
     """Which purpose the visit's token was verified under."""
     if visit.kind == VisitKind.CLICK:
-        return Purpose.UNI if visit.hints & Hint.UNIVERSAL else Purpose.CLICK
+        return Purpose.UNI if visit.hints & _UNIVERSAL else Purpose.CLICK
     if visit.kind == VisitKind.OPEN:
         return Purpose.OPEN
     if visit.kind == VisitKind.UNSUB:
-        return Purpose.MAILTO if visit.hints & Hint.MAILTO else Purpose.UNSUB
+        return Purpose.MAILTO if visit.hints & _MAILTO else Purpose.UNSUB
     raise Malformed(f"visit kind {visit.kind} is not known to this version")
 
 
