@@ -73,7 +73,9 @@ class Server:
         self.buffered = 0
         """Octets of messages that are arriving."""
         self.counters: collections.Counter[str] = collections.Counter()
-        self._proxies: list[_Network] = [ipaddress.ip_network(n) for n in trusted_proxies]
+        self._proxies: list[_Network] = [
+            ipaddress.ip_network(text, strict=False) for text in trusted_proxies
+        ]
         self._sessions: set[Wire] = set()
         self._by_ip: collections.Counter[str] = collections.Counter()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -73,7 +73,7 @@ class Submission:
         self._journal = journal
         self.deferred = Deferred(deferred_directory, relay, on_failed=self.failed, clock=clock)
         self._hostname = hostname
-        self._networks = [ipaddress.ip_network(text) for text in allowed_networks]
+        self._networks = [ipaddress.ip_network(text, strict=False) for text in allowed_networks]
         self._users = dict(users or {})
         self._user_mail_classes = dict(user_mail_classes or {})
         self._is_suppressed = is_suppressed
@@ -155,7 +155,8 @@ class Submission:
         return Outcome(rcpt, answer, None if answer.is_accepted else tagged)
 
     def _tag(self, prepared: Prepared, rcpt: str) -> TaggedMessage | None:
-        if self._is_suppressed is not None and self._is_suppressed(rcpt, prepared.listid):
+        asked = self._is_suppressed
+        if asked is not None and asked(prepared.email_of(rcpt), prepared.listid):
             return None
         return prepared.for_recipient(rcpt)
 

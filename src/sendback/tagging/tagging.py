@@ -161,7 +161,7 @@ class Tagging:
     def _tagged(self, prepared: "Prepared", choices: Choices, rcpt: str) -> TaggedMessage:
         made, base = prepared.plan, choices.url_domain.link_base
         facts = MessageFacts(
-            email=choices.obscured_email or rcpt,
+            email=prepared.email_of(rcpt),
             listid=choices.listid,
             sendid=choices.sendid,
             click_tracking_id=choices.click_tracking_id,
@@ -237,6 +237,10 @@ class Prepared:
     def listid(self) -> str:
         """What a suppression is about."""
         return self.choices.listid if self.choices else ""
+
+    def email_of(self, rcpt: str) -> str:
+        """The address under which events, and so suppressions, know this recipient."""
+        return (self.choices.obscured_email if self.choices else "") or rcpt
 
     def for_recipient(self, rcpt: str) -> TaggedMessage:
         """The copy for one recipient. Never raises: after a fault the message is as it came."""

@@ -316,7 +316,9 @@ def test_suppressed_recipients(submission, upstream, hello):
         b"550 5.7.1 This recipient is suppressed for this list\r\n"
     )
     assert transaction(client, ["ada@a.test"])[-1].startswith(b"250")
-    assert asked == [("gone@a.test", "news"), ("ada@a.test", "news")]
+    hidden = b"X-GreenArrow-Obscured-Email: gone@a.test\r\n" + MESSAGE
+    assert transaction(client, ["ada@a.test"], message=hidden)[-1].startswith(b"550 5.7.1 ")
+    assert asked == [("gone@a.test", "news"), ("ada@a.test", "news"), ("gone@a.test", "news")]
 
 
 def test_never_an_open_relay(submission, hello):
