@@ -407,7 +407,7 @@ class TestCatalog:
             "data:,x",
             "http://[",
             "http://a b",
-            "http://a\n",
+            "http://a\nb",
         ],
     )
     def test_an_override_is_a_web_address(self, store, url):

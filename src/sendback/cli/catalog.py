@@ -60,7 +60,7 @@ def shown(kind: Kind, stored: Stored) -> dict[str, Any]:
 def catalog_group(kind: Kind) -> click.Group:
     """The group of this kind with its five commands."""
     article = "an" if kind.title[0] in "aeiou" else "a"
-    group = NodeGroup(kind.slug, help=f"{kind.title[0].upper()}{kind.title[1:]}s of this node.")
+    group = NodeGroup(kind.slug, help=f"{kind.titles[0].upper()}{kind.titles[1:]} of this node.")
 
     def command(name: str, help_text: str, *params: click.Parameter) -> Callable[..., Any]:
         def add(function: Callable[..., None]) -> Callable[..., None]:

@@ -120,23 +120,27 @@ def _answers(
     return found
 
 
+_COUNT = sa.text(
+    "INSERT INTO bounce_counts AS c (email_hash, rule, bounces, first_ms, last_ms)"
+    " VALUES (:email_hash, :rule, 1, :time_ms, :time_ms)"
+    " ON CONFLICT (email_hash, rule) DO UPDATE SET"
+    " bounces = CASE WHEN excluded.last_ms - c.last_ms > :forget_ms THEN 1"
+    " ELSE c.bounces + 1 END,"
+    " first_ms = CASE WHEN excluded.last_ms - c.last_ms > :forget_ms"
+    " OR excluded.first_ms < c.first_ms THEN excluded.first_ms ELSE c.first_ms END,"
+    " last_ms = CASE WHEN excluded.last_ms > c.last_ms THEN excluded.last_ms ELSE c.last_ms END"
+    " RETURNING bounces, first_ms, last_ms"
+)
+
+
 def _counted(connection: sa.Connection, key: str, bounce: Counted) -> bool:
-    table = bounce_counts
-    insert = consumer.upsert(connection)(table).values(
-        email_hash=key, rule=bounce.rule, bounces=1, first_ms=bounce.time_ms, last_ms=bounce.time_ms
-    )
-    now = insert.excluded.last_ms
-    too_old = now - table.c.last_ms > bounce.forget_ms
-    earlier = sa.case((now < table.c.first_ms, now), else_=table.c.first_ms)
-    statement = insert.on_conflict_do_update(
-        index_elements=["email_hash", "rule"],
-        set_={
-            "bounces": sa.case((too_old, 1), else_=table.c.bounces + 1),
-            "first_ms": sa.case((too_old, now), else_=earlier),
-            "last_ms": sa.case((now > table.c.last_ms, now), else_=table.c.last_ms),
-        },
-    ).returning(table.c.bounces, table.c.first_ms, table.c.last_ms)
-    count, first_ms, last_ms = connection.execute(statement).one()
+    values = {
+        "email_hash": key,
+        "rule": bounce.rule,
+        "time_ms": bounce.time_ms,
+        "forget_ms": bounce.forget_ms,
+    }
+    count, first_ms, last_ms = connection.execute(_COUNT, values).one()
     return bool(count >= bounce.bounces and last_ms - first_ms >= bounce.span_ms)
 
 

@@ -54,6 +54,11 @@ class Kind(msgspec.Struct, frozen=True):
         return self.plural.replace("_", "-")
 
     @property
+    def titles(self) -> str:
+        """More than one of them, for people."""
+        return f"{self.title}{'es' if self.title.endswith(('s', 'x')) else 's'}"
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """The names of all fields, the key first."""
         return self.type.__struct_fields__

@@ -23,8 +23,13 @@ def current(database: Database) -> str:
     """The revision the database is at; "" for an empty one, or a file that is not there yet."""
     if database.is_sqlite and not Path(database.url.database or "").exists():
         return ""
+    exists = (
+        "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+        if database.is_sqlite
+        else "SELECT to_regclass('alembic_version')"
+    )
     with database.read() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
+        if connection.execute(sa.text(exists)).scalar() is None:
             return ""
         found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
     return found or ""

@@ -36,7 +36,7 @@ def _add_kind(routes: Routes, store: CatalogStore, kind: Kind) -> None:
     stored: type[BaseModel] = stored_model(kind)
     tag = "Catalog"
 
-    @routes.add("get", path, scope="read", tag=tag, summary=f"List {kind.title}s", gives=Items)
+    @routes.add("get", path, scope="read", tag=tag, summary=f"List {kind.titles}", gives=Items)
     def list_(query: Paged) -> Response:
         objects = store.stored(kind)
         names = [kind.key_of(found.item) for found in objects]
