@@ -422,3 +422,27 @@ def test_a_bad_line_does_not_stop_the_stream(tagging, line, identity):
 def test_a_null_sender_in_the_stream(tagging):
     _, answers = stream(tagging, asked(id=1, sender=""), asked(id=2, sender="<>"))
     assert [(one["mail_from"], one["skipped"]) for one in answers] == [("", "report")] * 2
+
+
+@pytest.mark.corpus
+def test_real_mail(corpus, warnings):
+    """Every message of the corpus goes out; nothing in it is a fault of ours."""
+    tagging = Tagging(
+        Metadata(KEYRING),
+        lambda: CATALOG,
+        default_storage=Storage.STATELESS,
+        clock=lambda: NOW,
+        warn=warnings.append,
+    )
+    count = 0
+    for path in sorted((corpus / "eml").iterdir()):
+        message = path.read_bytes()
+        tagged = tagging.tag(message, "ada@example.net", mail_from="news@example.com")
+        count += 1
+        if tagged.skipped in ("signed", "encrypted", "broken-mime"):
+            assert tagged.links == ()
+        for one in tagged.links:
+            assert one.tracked.startswith("https://links.test/")
+    assert count > 100
+    assert tagging.counters().get("faults", 0) == 0
+    assert tagging.counters().get("skipped_fault", 0) == 0
