@@ -64,7 +64,13 @@ def add(node: Node, constant1: str | None, constant2: str | None) -> None:
         _asked_for(constant1, 1) if constant1 is not None else None,
         _asked_for(constant2, 2) if constant2 is not None else None,
     )
-    _print_pair(node, _or_usage(lambda: _file(node).add(*pair)))
+    key = _or_usage(lambda: _file(node).add(*pair))
+    _print_pair(node, key)
+    if not node.json:
+        click.echo(
+            f"Key {key.key_id:02x} is accepted now. Add the same pair on every other server, then on"
+            f" each: sendback secret-constants promote {key.fingerprint[:8]}"
+        )
 
 
 @secret_constants.command("promote")

@@ -53,7 +53,7 @@ CLICK_DEADLINE = 1.0
 HEDGE_AFTER = 0.075
 #: A link row written by this process is not written again for so long.
 _WRITTEN_SECONDS = 600.0
-_REMEMBERED = 100_000
+_REMEMBERED = 20_000
 
 READ = Statement(
     "sendback_read",
@@ -101,7 +101,7 @@ class ExternalStore:
         link_rows: LinkRows = "none",
         connections: int = 2,
         clock: Callable[[], float] = time.time,
-        cached_rows: int = 200_000,
+        cached_rows: int = 20_000,
         send_deadline: float = SEND_DEADLINE,
         click_deadline: float = CLICK_DEADLINE,
     ) -> None:

@@ -55,7 +55,8 @@ create table messages (
 SCHEMA_VERSION = 1
 _STORE_ID = 16
 _DAY = 86400
-CACHED = 100_000
+#: Rows remembered by a process: some 8 MB of them.
+CACHED = 20_000
 
 
 class Placement(NamedTuple):
