@@ -6,7 +6,6 @@ searched in lower-case text.
 """
 
 import re
-from collections.abc import Iterator
 
 
 class Phrases:
@@ -31,15 +30,6 @@ class Phrases:
                     break
             else:
                 return None
-        for found in self._matches(text):
-            return found
-        return None
-
-    def count(self, text: str) -> int:
-        """How many of the alternatives match."""
-        return sum(1 for _ in self._matches(text))
-
-    def _matches(self, text: str) -> Iterator[re.Match[str]]:
         for index, (demands, branch) in enumerate(self.branches):
             for words in demands:
                 for word in words:
@@ -52,7 +42,22 @@ class Phrases:
                 if pattern is None:
                     pattern = self.compiled[index] = re.compile(branch)
                 if found := pattern.search(text):
-                    yield found
+                    return found
+        return None
+
+    def count(self, text: str) -> int:
+        """How many of the alternatives match."""
+        matching = 0
+        for demands, branch in self.branches:
+            for words in demands:
+                for word in words:
+                    if word in text:
+                        break
+                else:
+                    break
+            else:
+                matching += re.search(branch, text) is not None
+        return matching
 
 
 def needles(expression: str) -> tuple[str, ...]:
