@@ -18,7 +18,7 @@ from nats.js.api import StreamConfig
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
-from sendback.errors import Misconfigured, SendbackError
+from sendback.errors import Misconfigured, SendbackError, Unavailable
 from sendback.sinks.base import Outcome, Result, StoredEvent
 from sendback.sinks.guard import Guard
 
@@ -49,6 +49,8 @@ class JetStreamSink:
         self._thread: threading.Thread | None = None
         self._client: Client | None = None
         self._stream: JetStreamContext | None = None
+        self._lost: asyncio.Future[None]
+        """Done when the connection is gone: nobody need wait for its acknowledgements."""
 
     def deliver(self, batch: Sequence[StoredEvent]) -> Outcome:
         """On DELIVERED the stream acknowledged every event."""
@@ -63,7 +65,7 @@ class JetStreamSink:
             self._client = self._stream = None
         async with asyncio.timeout(_SECONDS):
             stream = self._stream or await self._connect()
-            answers = await asyncio.gather(
+            publishing = asyncio.gather(
                 *(
                     stream.publish(
                         f"{self._prefix}.{event.type}",
@@ -74,6 +76,12 @@ class JetStreamSink:
                     for event in batch
                 )
             )
+            either: list[asyncio.Future[Any]] = [publishing, self._lost]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not publishing.done():
+                publishing.cancel()
+                raise Unavailable("the connection was lost")
+            answers = await publishing
         repeated = sum(bool(answer.duplicate) for answer in answers)
         return Outcome(Result.DELIVERED, None, f"{len(batch)} acknowledged, {repeated} known")
 
@@ -83,16 +91,25 @@ class JetStreamSink:
         options: dict[str, Any] = {}
         if self._scheme == "tls":
             options["tls_hostname"] = self._host
+        lost = asyncio.get_running_loop().create_future()
+
+        async def note_loss() -> None:
+            if not lost.done():
+                lost.set_result(None)
+
         client = await nats.connect(
             f"{self._scheme}://{shown}:{self._port}",
             user=self._user,
             password=self._password,
-            allow_reconnect=False,
+            allow_reconnect=False,  # when to try again is delivery's business
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0.1,
             connect_timeout=5,
             error_cb=_quiet,
+            closed_cb=note_loss,
             **options,
         )
-        self._client = client
+        self._client, self._lost = client, lost
         stream = client.jetstream(publish_async_max_pending=10_000)
         try:
             await stream.find_stream_name_by_subject(f"{self._prefix}.scomp")
