@@ -43,12 +43,11 @@ def show(node: Node, address: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_node
 def erase(node: Node, address: str, yes: bool) -> None:
-    """Erase ADDRESS from events, statistics, bounce counts and metadata of this node.
+    """Erase ADDRESS from events, statistics, bounce counts and metadata, local and external.
 
     Its suppressions stay, as hashes: the wish not to be mailed outlives the address. Counters stay
-    too. Links that were sent before stop working where metadata is local. Mail that waits in
-    deferred/, outbox/ or unparsed/ isn't touched, nor is an external metadata database whose rows
-    name nobody.
+    too. Local and external links sent before can't be completed to events any more. Mail that waits
+    in deferred/, outbox/ or unparsed/ isn't touched. An external database is scanned whole.
     """
     if not yes:
         click.confirm(f"Erase everything kept of {address}?", abort=True, err=True)
@@ -62,12 +61,11 @@ def erase(node: Node, address: str, yes: bool) -> None:
             erased["events"] = log.retention.erase(address)
         finally:
             log.close()
-    if (core.path / "metadata.sqlite").exists():
-        metadata = core.metadata(writes=True)
-        try:
-            erased["metadata"] = metadata.erase(address)
-        finally:
-            metadata.close()
+    metadata = core.metadata(writes=False)
+    try:
+        erased["metadata"] = metadata.erase(address)
+    finally:
+        metadata.close()
     emit(node, erased)
 
 

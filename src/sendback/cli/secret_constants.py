@@ -68,7 +68,7 @@ def add(node: Node, constant1: str | None, constant2: str | None) -> None:
     _print_pair(node, key)
     if not node.json:
         click.echo(
-            f"Key {key.key_id:02x} is accepted now. Add the same pair on every other server, then on"
+            f"Key {key.key_id:02x} is accepted. Add the same pair on every other server, then on"
             f" each: sendback secret-constants promote {key.fingerprint[:8]}"
         )
 

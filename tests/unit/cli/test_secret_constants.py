@@ -202,6 +202,27 @@ def test_metadata_from_the_command_line(sh, postgres_server: Postgres):  # S4.11
     assert len(found["row"]) == 36
 
 
+@pytest.mark.postgres
+def test_a_recipient_is_erased_from_both_stores(sh, postgres_server: Postgres):  # W17
+    dsn = postgres_server.new_database()
+    config = configured(sh, dsn)
+    sh("metadata", "init", config=config)
+    store, local = ExternalStore(dsn), LocalStore(sh.data / "metadata.sqlite")
+    metadata = metadata_of(sh, external=store, local=local)
+    personal = LinkFacts(url="https://example.com/u?e=Anna%40example.org", pos=1)
+    metadata.issue(Storage.EXTERNAL, MESSAGE, [LINK, personal])
+    metadata.issue(Storage.LOCAL, MESSAGE, [LINK])
+    metadata.close()
+    sh("db", "upgrade", config=config)
+
+    erased, _ = sh("recipient", "erase", "ANNA@example.org", "--yes", "--json", config=config)
+    assert erased["metadata"] == 3  # a local message, an external one, the link that names her
+    name = dsn.partition("dbname=")[2].split()[0]
+    left = postgres_server.execute("select data::text from ga_tracking_data", name)
+    assert len(left) == 2
+    assert "nna" not in str(left)
+
+
 def test_the_schema_is_printed_without_a_database(sh):
     assert sh("metadata", "init", "--print")[0] == external_table.SCHEMA
 
