@@ -100,7 +100,9 @@ def newsletters() -> list[bytes]:
 
 
 def message(page: bytes, encoding: str, number: int) -> bytes:
-    page = page.replace(b"<body>", b"<body><p>Dear reader %d</p>\n" % number).replace(b"\r\n", b"\n")
+    page = page.replace(b"<body>", b"<body><p>Dear reader %d</p>\n" % number).replace(
+        b"\r\n", b"\n"
+    )
     text = b"Dear reader %d,\n\nsee https://shop.example.com/ for offers.\n" % number * 20
     if encoding == "quoted-printable":
         body = quopri.encodestring(page)
@@ -111,7 +113,10 @@ def message(page: bytes, encoding: str, number: int) -> bytes:
     head = b"".join(
         b"%s: %s\n" % pair
         for pair in (
-            (b"Received", b"from app.example.com by mail.example.com; Sun, 22 Nov 2026 10:00:00 +0000"),
+            (
+                b"Received",
+                b"from app.example.com by mail.example.com; Sun, 22 Nov 2026 10:00:00 +0000",
+            ),
             (b"From", b"News <news@example.com>"),
             (b"To", b"reader%d@example.org" % number),
             (b"Subject", b"=?utf-8?q?The_news?= of the week"),
@@ -220,7 +225,9 @@ def hostile(size: int) -> None:
             )  # fmt: skip
             start = time.process_time()
             made = plan(raw)
-            made.render(["https://e.example/click?x"] * len(made.links), pixel_url="https://e/open?x")
+            made.render(
+                ["https://e.example/click?x"] * len(made.links), pixel_url="https://e/open?x"
+            )
             spent = time.process_time() - start
             worst = max(worst, spent)
             if spent > 0.05:
@@ -249,8 +256,10 @@ def main() -> None:
         )
     mixed = 3 / sum(1 / one for one in ours.values())
     usual = 3 / sum(1 / one for one in theirs.values())
-    print(f"  mix                       {mixed:6.0f} msg/s  (goal {GOAL})  email package {usual:.0f}"
-          f"  x{mixed / usual:.1f} (goal x5)")
+    print(
+        f"  mix                       {mixed:6.0f} msg/s  (goal {GOAL})  email package {usual:.0f}"
+        f"  x{mixed / usual:.1f} (goal x5)"
+    )
     one = by_encoding["quoted-printable"][0]
     made = plan(one, OPTIONS)
     urls = [BASE + "A" * 200] * len(made.links)

@@ -149,7 +149,8 @@ def scan(document: bytes, *, outlook: bool = True, limit: int = 1_000_000) -> Fo
     """Every link element with an href, exactly as a conforming tokenizer would meet it.
 
     With `outlook` also those inside conditional comments, the href of VML shapes among them.
-    Raises TooMany beyond `limit`, and Malformed when a tree builder might steer the tokenizer to other links (`steered`).
+    Raises TooMany beyond `limit`, and Malformed when a tree builder might steer the tokenizer to
+    other links (`steered`).
     """
     found = Found()
     anchors = found.anchors

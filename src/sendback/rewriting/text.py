@@ -34,30 +34,28 @@ def scan(text: bytes, *, quoted: bool, delsp: bool) -> Iterator[Found]:
     at = 0
     while (colon := text.find(b"://", at)) >= 0:
         scheme = text[max(colon - 5, at) : colon].lower()
-        rest = _REST.match(text, colon + 3)
-        if rest is None or (scheme[-4:] != b"http" and scheme != b"https"):
-            at = colon + 3
+        at = colon + 3
+        if scheme[-4:] != b"http" and scheme != b"https":
             continue
         start = colon - (5 if scheme == b"https" else 4)
         tagged = text[max(start - len(UNSUBSCRIBE_TAG), 0) : start] == UNSUBSCRIBE_TAG
         if not tagged and start and text[start - 1] in _SCHEME_BYTES:
-            at = colon + 3
             continue
-        url = text[start : rest.end()]
-        at = end = rest.end()
-        kept = trimmed(url)
-        end -= len(url) - len(kept)
-        while delsp and (more := _FLOWED.match(text, at)) is not None:
-            longer = trimmed(url + more[1])
-            if len(longer) <= len(url):
-                break  # the next line is punctuation only
-            url += more[1]
-            kept = longer
-            at = more.end()
-            end = at - (len(url) - len(kept))
+        rest = _REST.match(text, at)
+        if rest is None:
+            continue
+        # With DelSp the URL may go on over lines: pieces as (bytes, where they end).
+        pieces = [(text[start : rest.end()], rest.end())]
+        while delsp and (more := _FLOWED.match(text, pieces[-1][1])) is not None:
+            pieces.append((more[1], more.end()))
+        at = pieces[-1][1]
+        kept = trimmed(b"".join(piece for piece, _ in pieces))
+        beyond = sum(len(piece) for piece, _ in pieces) - len(kept)
+        while beyond and beyond >= len(pieces[-1][0]) and len(pieces) > 1:
+            beyond -= len(pieces.pop()[0])  # lines of punctuation only are not the URL's
         if kept[-3:] == b"://" or (not quoted and _in_quoted_line(text, start)):
             continue
-        yield Found(start - len(UNSUBSCRIBE_TAG) * tagged, end, kept, tagged)
+        yield Found(start - len(UNSUBSCRIBE_TAG) * tagged, pieces[-1][1] - beyond, kept, tagged)
 
 
 def trimmed(url: bytes) -> bytes:

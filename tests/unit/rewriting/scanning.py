@@ -1,3 +1,4 @@
+# ruff: noqa: Q003 - tables of markup read better on one line
 """What the scanner should find in a document, told by the reference machine."""
 
 import random

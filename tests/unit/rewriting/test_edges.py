@@ -1,3 +1,4 @@
+# ruff: noqa: E501, Q000, Q003 - tables of raw messages read better on one line
 """The catalogue of edge cases (facts 4, reliability 7C), each under its name."""
 
 import base64

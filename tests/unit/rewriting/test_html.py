@@ -1,3 +1,4 @@
+# ruff: noqa: E501, ISC004 - tables of markup read better on one line
 """The scanner against the reference machine and against three other parsers."""
 
 import random

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables of markup read better on one line
 """Planning and rendering whole messages: bytes outside the places stay, places hold the URLs."""
 
 import base64
@@ -15,8 +16,8 @@ PAGE = (
 ).encode()
 ENCODERS = {
     "8bit": lambda page: page,
-    "quoted-printable": lambda page: quopri.encodestring(page),
-    "base64": lambda page: base64.encodebytes(page),
+    "quoted-printable": quopri.encodestring,
+    "base64": base64.encodebytes,
 }
 
 
