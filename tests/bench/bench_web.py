@@ -44,6 +44,8 @@ class Target:
     path: str = "/click"
     level: str = ""
     threads: int = 16
+    slow_sync_ms: int = 0
+    """Added to each fdatasync; the rate is what counts then."""
     goal: tuple[float, float] | None = None
     module: str = "web_targets"
     script: str = ""
@@ -67,6 +69,7 @@ def targets() -> list[Target]:
         Target("click, no journal", "granian", app, click),
         Target("click os", "granian", app, click, "os", goal=(0.20, 0.25)),
         Target("click disk", "granian", app, click, "disk", goal=(0.35, 0.42)),
+        Target("click disk + 2 ms", "granian", app, click, "disk", 64, slow_sync_ms=2),
         Target("pixel os", "granian", app, opened, "os", goal=(0.20, 0.25)),
         Target("unsubscribe page", "granian", app, page, "os", goal=(0.42, 0.42)),
         Target("forged token", "granian", app, "/click?" + "A" * 110, "os"),
@@ -152,6 +155,7 @@ def _serve(target: Target, port: int, scratch: Path) -> subprocess.Popen[bytes]:
         "PYTHONPATH": str(HERE),
         "BENCH_LEVEL": target.level,
         "BENCH_JOURNAL": str(scratch / "journal"),
+        "BENCH_SLOW_SYNC_MS": str(target.slow_sync_ms),
         "SENDBACK_CHILD_LISTEN": f"127.0.0.1:{port}",
         "SENDBACK_CHILD_SERVER": target.server,
         "SENDBACK_CHILD_THREADS": str(target.threads),

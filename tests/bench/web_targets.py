@@ -4,8 +4,10 @@ The journal directory and its level come by environment; everything else is the 
 """
 
 import os
+import time
+from pathlib import Path
 
-from sendback.journal import Journal, Level
+from sendback.journal import FileOps, Journal, Level
 from sendback.metadata import Metadata
 from sendback.model import Catalog, LinkFacts, LinkKind, MessageFacts, Storage, UrlDomain, VisitKind
 from sendback.recording import Recording
@@ -25,6 +27,19 @@ MESSAGE = MessageFacts(
     url_domain="links.example.com",
     tagged_at=1_790_000_000,
 )
+
+
+class SlowFiles(FileOps):
+    """A disk that takes BENCH_SLOW_SYNC_MS longer for each sync."""
+
+    def fdatasync(self, fd: int) -> None:
+        """As `FileOps.fdatasync`, later."""
+        if _SLOW_SYNC_S:
+            time.sleep(_SLOW_SYNC_S)
+        super().fdatasync(fd)
+
+
+_SLOW_SYNC_S = float(os.environ.get("BENCH_SLOW_SYNC_MS") or 0) / 1000
 
 
 class NoJournal:
@@ -57,7 +72,7 @@ def public_side(*, fast_path: bool = True):
     """The whole public side over a real journal; BENCH_LEVEL is `os` or `disk`."""
     if os.environ["BENCH_LEVEL"]:
         level = Level[os.environ["BENCH_LEVEL"].upper()]
-        journal = Journal(os.environ["BENCH_JOURNAL"], "web")
+        journal = Journal(Path(os.environ["BENCH_JOURNAL"]), "web", files=SlowFiles())
     else:
         level, journal = Level.OS, NoJournal()
     catalog = Catalog(url_domains=(UrlDomain(domain="links.example.com", tls=True),))
