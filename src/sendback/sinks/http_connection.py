@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -21,6 +21,8 @@ from sendback.errors import SendbackError
 from sendback.sinks.guard import Guard
 
 MAX_ANSWER = 64 * 1024
+_LOOK_SECONDS = 0.1
+_IDLE_LOOKS = 50
 
 
 class Answer(NamedTuple):
@@ -46,6 +48,13 @@ class _Guarded(HTTPConnection):
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.wire = made.dup()
         return made
+
+    def shut_down(self) -> None:
+        """End what is under way, from another thread."""
+        wire = self.wire
+        if wire is not None:
+            with contextlib.suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         super().close()
@@ -103,7 +112,7 @@ class HttpConnection:
         connection.timeout = max(0.01, ends - time.monotonic())
         if connection.sock is not None:
             connection.sock.settimeout(connection.timeout)
-        with _Watchdog(connection, ends):
+        with _watchdog.watch(connection, ends):
             connection.request(
                 "POST", self._target, body=body, headers=headers, preload_content=False
             )
@@ -144,21 +153,39 @@ def _text(error: BaseException) -> str:
 
 
 class _Watchdog:
-    """Shuts the connection down at a point in time, unless the block ended before."""
+    """Shuts down connections whose time is over; one thread for all, gone when none is watched."""
 
-    def __init__(self, connection: _Guarded, ends: float) -> None:
-        self._connection, self._ends = connection, ends
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: dict[_Guarded, float] = {}
+        self._is_running = False
 
-    def __enter__(self) -> None:
-        self._timer = threading.Timer(max(0.0, self._ends - time.monotonic()), self._shut)
-        self._timer.daemon = True
-        self._timer.start()
+    @contextlib.contextmanager
+    def watch(self, connection: _Guarded, ends: float) -> Iterator[None]:
+        """In the block the connection works until `ends` (monotonic), give or take 0.1 s."""
+        with self._lock:
+            self._watched[connection] = ends
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._run, name="webhook-watchdog", daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watched.pop(connection, None)
 
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+    def _run(self) -> None:
+        idle = 0
+        while idle < _IDLE_LOOKS:
+            time.sleep(_LOOK_SECONDS)
+            now = time.monotonic()
+            with self._lock:
+                over = [one for one, ends in self._watched.items() if ends < now]
+                idle = 0 if self._watched else idle + 1
+                if idle == _IDLE_LOOKS:
+                    self._is_running = False
+            for connection in over:
+                connection.shut_down()
 
-    def _shut(self) -> None:
-        wire = self._connection.wire
-        if wire is not None:
-            with contextlib.suppress(OSError):
-                wire.shutdown(socket.SHUT_RDWR)
+
+_watchdog = _Watchdog()
