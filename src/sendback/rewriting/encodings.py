@@ -264,24 +264,22 @@ class _QuotedSplice:
         # For each gap: columns before it (from the gap before when that is on the same line, then
         # negative minus one) and what must still fit behind it.
         self._gaps: list[tuple[int, int]] = []
-        previous = -1
-        count = len(spans)
-        for index, (start, end) in enumerate(spans):
-            low = max(previous, start - QP_COLUMNS - 1, 0)
-            newline = raw.rfind(b"\n", low, start)
+        find, rfind = raw.find, raw.rfind
+        previous = 0
+        stops = [start for start, _ in spans[1:]]
+        stops.append(len(raw))
+        for (start, end), stop in zip(spans, stops, strict=False):
+            newline = rfind(b"\n", previous, start)
             if newline >= 0:
                 before = start - newline - 1
-            elif previous >= 0 and low == previous:
-                before = previous - start - 1
             else:
-                before = start - low
-            stop = spans[index + 1][0] if index + 1 < count else len(raw)
-            newline = raw.find(b"\n", end, min(stop, end + QP_COLUMNS + 2))
+                before = previous - start - 1 if self._gaps else start
+            newline = find(b"\n", end, stop)
             if newline >= 0:
-                after = newline - end - (raw[newline - 1] == 0x0D)
+                after = newline - end - (raw[newline - 1] == 0x0D and newline > end)
             else:
-                after = min(stop - end + (stop < len(raw)), QP_COLUMNS)
-            self._gaps.append((before, max(after, 0)))
+                after = stop - end + 1
+            self._gaps.append((before, after))
             previous = end
 
     def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:

@@ -431,7 +431,7 @@ def _read_text(part: _Part, options: Options, untracked: set[str]) -> None:
 def _has_pixel(part: _Part, options: Options) -> bool:
     """Whether the part was rewritten before: then it gets no second pixel."""
     view = part.charset.view(part.body.text) if options.own_hosts else b""
-    return b"/open?" in view and any(
+    return view.rfind(b"/open?") >= 0 and any(
         b'src="%s://%s/open?' % (scheme, host.encode()) in view
         for host in options.own_hosts
         for scheme in (b"https", b"http")
