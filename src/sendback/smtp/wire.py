@@ -29,13 +29,12 @@ class Wire(asyncio.Protocol):
 
     __slots__ = (
         "_buffer",
-        "_chunks",
         "_has_ended",
         "_held",
         "_is_paused",
         "_is_starved",
-        "_kept",
         "_max_line",
+        "_message",
         "_out",
         "_skipped",
         "_total",
@@ -69,9 +68,9 @@ class Wire(asyncio.Protocol):
         self._skipped = -1
         """Octets thrown away of a line that is too long; -1 outside such a line."""
         self._is_paused = self._has_ended = self._is_starved = False
-        self._chunks: list[bytes] | None = None
+        self._message: bytearray | None = None
         self._held = b""
-        self._kept = self._total = 0
+        self._total = 0
 
     def on_admitted(self) -> None:
         """Greet."""
@@ -196,7 +195,7 @@ class Wire(asyncio.Protocol):
         if self.is_closing:
             return
         self.last_read = self.server.now()
-        if self._chunks is not None:
+        if self._message is not None:
             self._collect(data)
         else:
             self._buffer = self._buffer + data if self._buffer else data
@@ -224,7 +223,7 @@ class Wire(asyncio.Protocol):
 
     def _lines(self) -> None:
         """Every whole line of the buffer, until one needs time or a message begins."""
-        while self._buffer and not self.is_busy and self._chunks is None:
+        while self._buffer and not self.is_busy and self._message is None:
             end = self._buffer.find(b"\n", 0, self._max_line)
             if end < 0:
                 if len(self._buffer) < self._max_line or self._skip_long_line():
@@ -256,19 +255,21 @@ class Wire(asyncio.Protocol):
 
     def start_collecting(self) -> None:
         """What comes now is a message."""
-        self._chunks = []
+        # One growing buffer: a list of packets would let one-octet packets cost fifty.
+        self._message = bytearray()
         self._held = b"\r\n"  # so that a dot at the very start is one at the start of a line
-        self._kept = self._total = 0
+        self._total = 0
         self._is_starved = False
         self.collecting_since = self.last_read
 
-    def stop_collecting(self) -> list[bytes]:
+    def stop_collecting(self) -> bytes:
         """Commands again; what was kept, or nothing."""
-        chunks = self._chunks or []
-        if self._chunks is not None:
-            self.server.buffered -= self._kept
-            self._chunks, self._held, self.collecting_since = None, b"", None
-        return chunks
+        message = self._message
+        if message is None:
+            return b""
+        self.server.buffered -= len(message)
+        self._message, self._held, self.collecting_since = None, b"", None
+        return bytes(message)
 
     def received(self) -> int:
         """Octets of the message so far."""
@@ -281,15 +282,15 @@ class Wire(asyncio.Protocol):
         end = data.find(_END)
         content = data[: end + 2] if end >= 0 else data[:-4]
         self._total += len(content)
-        room = self.server.limits.keep_bytes - self._kept
+        message = cast("bytearray", self._message)
+        room = self.server.limits.keep_bytes - len(message)
         if room > 0 and content and not self._is_starved:
             if self.server.buffered > self.server.limits.max_buffered:
                 self._is_starved = True
             else:
-                chunk = content[:room]
-                cast("list[bytes]", self._chunks).append(chunk)
-                self._kept += len(chunk)
-                self.server.buffered += len(chunk)
+                kept = content if len(content) <= room else content[:room]
+                message += kept
+                self.server.buffered += len(kept)
         if end < 0:
             self._held = data[-4:]
             if self._total > 2 * self.server.limits.max_size + MAX_SKIPPED:
@@ -297,12 +298,11 @@ class Wire(asyncio.Protocol):
                 self.close(TOO_BIG)
             return
         self._buffer = data[end + 5 :]
-        chunks = self.stop_collecting()
+        whole = self.stop_collecting()
         if self._is_starved:
             self.on_message(None, self._total - 2)
         else:
-            message = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            if b"\r\n.." in message:  # RFC 5321 section 4.5.2
-                message = message.replace(b"\r\n..", b"\r\n.")
-            self.on_message(message[2:], self._total - 2)
+            if b"\r\n.." in whole:  # RFC 5321 section 4.5.2
+                whole = whole.replace(b"\r\n..", b"\r\n.")
+            self.on_message(whole[2:], self._total - 2)
         self._lines()
