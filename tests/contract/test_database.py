@@ -634,6 +634,7 @@ class TestSuppression:
                 logged(Unsubscribe, 3, email="ann@a.example"),
                 logged(BounceAll, 4, email="zed@z.example"),
                 logged(BounceBadAddress, 5, email="kim@k.example", bounce_text="no such user"),
+                logged(Unsubscribe, 6, email="pre@v.example", agent_class="prefetch", is_bot=True),
             ]
         )
 
@@ -645,8 +646,9 @@ class TestSuppression:
         assert suppressed("kim@k.example")
         assert not suppressed("bob@b.example", "other")
         assert not suppressed("eve@e.example")
+        assert not suppressed("pre@v.example"), "a link preview is no person either"
         assert not suppressed("zed@z.example")
-        assert suppression.cursor() == 5
+        assert suppression.cursor() == 6
 
     def test_only_a_removal_for_bouncing_gives_way(self, database):
         suppression = Suppression(database, "me")

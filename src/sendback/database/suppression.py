@@ -65,7 +65,7 @@ class Suppression:
     def consume(self, batch: Sequence[StoredEvent]) -> int:
         """Enter who bounced for good, complained or left; the new cursor. Idempotent.
 
-        A scanner that followed an unsubscribe link takes nobody off a list.
+        A scanner, or a preview, that followed an unsubscribe link takes nobody off a list.
         """
         if not batch:
             return self.cursor()
@@ -227,7 +227,7 @@ def _entry_of(stored: StoredEvent) -> Suppressed | None:
         event = msgspec.json.decode(stored.body, type=_Event)
     except msgspec.MsgspecError:
         return None  # statistics says so already
-    if "@" not in event.email or event.agent_class == "scanner":
+    if "@" not in event.email or event.agent_class in ("scanner", "prefetch"):
         return None
     return Suppressed(
         email=event.email,

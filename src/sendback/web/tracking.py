@@ -103,14 +103,15 @@ class Site:
 
     def answer(self, environ: Environ) -> Answer | None:
         """The answer to a request, None when its path is none of ours; never raises."""
-        path = environ["PATH_INFO"]
+        path = environ.get("PATH_INFO", "")  # PEP 3333 lets a server leave both out
+        query = environ.setdefault("QUERY_STRING", "")
         route = self._routes.get(path)
         if route is None:
             return None
         method = environ["REQUEST_METHOD"]
         if method != "GET" and method != "HEAD" and not (route.takes_post and method == "POST"):
             return answers.READ_OR_POST if route.takes_post else answers.READ_ONLY
-        if len(path) + len(environ["QUERY_STRING"]) >= MAX_URI:
+        if len(path) + len(query) >= MAX_URI:
             return route.always or answers.TOO_LONG
         try:
             if self._strict_hosts and route.of_token and not self._is_own_host(environ):

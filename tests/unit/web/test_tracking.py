@@ -314,3 +314,10 @@ def test_a_domain_added_is_served_at_the_next_request(make_node):
     assert node.ask("/click?click", HTTP_HOST="new.example").status == 404
     node.catalog = type(node.catalog)(url_domains=(UrlDomain(domain="new.example"),))
     assert node.ask("/click?click", HTTP_HOST="new.example").status == 302
+
+
+def test_a_server_may_leave_empty_variables_out(node):  # PEP 3333
+    assert node.ask("/click", QUERY_STRING=None).status == 404
+    assert node.ask("/robots.txt", QUERY_STRING=None).status == 200
+    assert node.ask("/", PATH_INFO=None).status == 404
+    assert node.lines == []
