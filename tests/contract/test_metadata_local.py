@@ -356,6 +356,24 @@ def test_somebody_holds_the_write_lock_for_long(path):
     )
 
 
+def test_threads_that_end_leave_no_open_files(path):
+    """Web servers replace idle threads: each brings its own connection, and takes it along."""
+    made = token(node(path))
+    web = node(path, readonly=True)
+
+    def read() -> None:
+        web.resolve(Purpose.CLICK, made)
+
+    for _ in range(3):
+        threads = [threading.Thread(target=read) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    held = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    assert held.count(path) <= 3
+
+
 def test_counts(path):
     sender = node(path)
     token(sender)

@@ -7,6 +7,7 @@ change. A file that was replaced is noticed by the store id in the tokens.
 import os
 import sqlite3
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class Reader:
         self._path = path
         self._busy_timeout = busy_timeout
         self._own = threading.local()
-        self._opened: set[sqlite3.Connection] = set()
+        self._leases: weakref.WeakSet[_Lease] = weakref.WeakSet()
         self._generation = 0
         self._mutex = threading.Lock()
         self._store_id = b""
@@ -81,19 +82,16 @@ class Reader:
 
     def rows(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """A query's rows; NotFound while there is no file, Unavailable when it can't be read."""
-        own = self._own
-        connection: sqlite3.Connection | None = getattr(own, "connection", None)
+        lease: _Lease | None = getattr(self._own, "lease", None)
         try:
-            if connection is None or own.generation != self._generation:
-                if connection is not None:
-                    connection.close()
-                    self._opened.discard(connection)
-                own.connection = None
-                own.connection = connection = connect(self._path, "ro", self._busy_timeout)
-                own.generation = self._generation
-                self._opened.add(connection)
-            return connection.execute(sql, values).fetchall()
+            if lease is None or lease.generation != self._generation:
+                self._own.lease = None
+                connection = connect(self._path, "ro", self._busy_timeout)
+                lease = self._own.lease = _Lease(connection, self._generation)
+                self._leases.add(lease)
+            return lease.connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
+            self._own.lease = None
             if not self._path.exists() or "no such table" in str(error):
                 raise NotFound("this node has no local metadata (yet)") from None
             raise Unavailable(f"{self._path.name} can't be read: {error}") from error
@@ -101,8 +99,8 @@ class Reader:
     def close(self) -> None:
         """Close every thread's connection; whoever reads next opens a new one."""
         self._generation += 1
-        while self._opened:
-            self._opened.pop().close()
+        for lease in list(self._leases):
+            lease.connection.close()
 
     def _look_again(self) -> None:
         try:
@@ -119,3 +117,14 @@ class Reader:
         if store[0][1] > SCHEMA_VERSION:
             raise Misconfigured("was written by a newer version of sendback", place=str(self._path))
         self._store_id, self._inode = store[0][0], inode
+
+
+class _Lease:
+    """A thread's connection, closed when the thread ends: web servers replace idle threads."""
+
+    def __init__(self, connection: sqlite3.Connection, generation: int) -> None:
+        self.connection = connection
+        self.generation = generation
+
+    def __del__(self) -> None:
+        self.connection.close()
