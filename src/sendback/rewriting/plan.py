@@ -120,13 +120,13 @@ class Plan:
 
     def render(
         self,
-        urls: Sequence[str],
+        urls: Sequence[str | None],
         *,
         pixel_url: str | None = None,
         honeypot_url: str | None = None,
         top_block: bytes = b"",
     ) -> bytes:
-        """The message for one recipient: `urls[i]` in place of `links[i]`.
+        """The message for one recipient: `urls[i]` in place of `links[i]`; None leaves it as it is.
 
         Control headers go, `top_block` (see `headers.block`) comes on top. Bytes outside the
         places are those of the message. When a DKIM signature names a field that would be added
@@ -138,9 +138,14 @@ class Plan:
         original = self._message
         if not self.header_end_found or self._would_break_signature(top_block):
             return original
-        joined = "\n".join(urls)
+        given = [url for url in urls if url is not None]
+        joined = "\n".join(given)
         packed = joined.encode("ascii", "replace")  # "?" for what is not: then not plain
-        plain = joined.isascii() and not packed.translate(None, _PLAIN_OR_NEWLINE)
+        plain = (
+            len(given) == len(urls)
+            and joined.isascii()
+            and not packed.translate(None, _PLAIN_OR_NEWLINE)
+        )
         plain_urls = packed.split(b"\n")
         out = [top_block]
         at = 0
@@ -176,14 +181,15 @@ _PLAIN_OR_NEWLINE: Final = encodings.PLAIN + b"\n"
 
 
 def _join(
-    edit: _Edit, urls: Sequence[str], pixel_url: str | None, honeypot_url: str | None
+    edit: _Edit, urls: Sequence[str | None], pixel_url: str | None, honeypot_url: str | None
 ) -> bytes:
     """The part when some URL needs escapes, or the part's charset has wider units."""
     values: list[bytes | None] = []
     for slot in edit.slots:
         if slot >= 0:
             escapes = _TEXT_ESCAPES if edit.kind == "t" else _ATTRIBUTE_ESCAPES
-            put: bytes | None = _as_ascii(urls[slot]).translate(escapes).encode("ascii")
+            url = urls[slot]
+            put = None if url is None else _as_ascii(url).translate(escapes).encode("ascii")
         else:
             put = _special(slot, edit.kind, pixel_url, honeypot_url)
         values.append(edit.encode(put.decode("ascii")) if put is not None and edit.encode else put)

@@ -145,6 +145,22 @@ def test_tracked_urls_are_escaped_where_they_need_it() -> None:
         made.render([])
 
 
+@pytest.mark.parametrize("encoding", [b"8bit", b"quoted-printable", b"base64"])
+def test_a_place_without_a_url_stays(encoding: bytes) -> None:
+    page = b"<a href=http://e/&amp;1>x</a><a href=http://e/2>y</a>"
+    body = base64.encodebytes(page) if encoding == b"base64" else page
+    raw = html(body, head=b"Content-Transfer-Encoding: " + encoding + b"\r\n")
+    made = plan(raw)
+    assert made.render([None, None]) == raw
+    out = made.render([None, "https://t/c"])
+    if encoding == b"base64":
+        assert b"<a href=http://e/&amp;1>x</a><a href=https://t/c>" in base64.b64decode(
+            out.partition(b"\r\n\r\n")[2]
+        )
+    else:
+        assert b"<a href=http://e/&amp;1>x</a><a href=https://t/c>" in out
+
+
 # -- unsubscribe ---------------------------------------------------------------------------
 
 
