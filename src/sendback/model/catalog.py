@@ -208,7 +208,8 @@ class Destination(_Object, frozen=True, kw_only=True):
     """Where events are delivered."""
 
     name: str
-    type: Literal["webhook", "ndjson", "postgres", "jetstream"]
+    type: Literal["webhook", "ndjson", "postgres", "jetstream", "plugin"]
+    """`plugin`: an installed package serves it, named by the scheme of the url."""
     url: str
     events: tuple[str, ...] = ("all",)
     mail_classes: tuple[str, ...] = ("all",)

@@ -1,7 +1,7 @@
 """A destination's values in, its sink out.
 
-A package adds a type by an entry point of group `sendback.sinks` that names a callable
-(destination, guard) -> Sink.
+A package serves destinations of type `plugin`: an entry point of group `sendback.sinks`, named as
+the scheme of the url, that names a callable (destination, guard) -> Sink.
 """
 
 from importlib.metadata import entry_points
@@ -37,8 +37,7 @@ def build_sink(
         return Guard(allow_private_networks=is_free, ports=ports, resolve=resolve)
 
     secrets = tuple(filter(None, (destination.secret, *destination.secrets)))
-    kind: str = destination.type  # types of other packages are not in the literal
-    if kind == "webhook":
+    if destination.type == "webhook":
         from sendback.sinks.formats import find_format
         from sendback.sinks.webhook import WebhookSink
 
@@ -50,16 +49,16 @@ def build_sink(
             headers=destination.headers,
             use_gzip=destination.gzip,
         )
-    if kind == "ndjson":
+    if destination.type == "ndjson":
         from sendback.sinks.ndjson import NdjsonSink
 
         path = ndjson_path(destination.url, data_dir, is_from_file=is_from_file)
         return NdjsonSink(path, compress=destination.gzip)
-    if kind == "postgres":
+    if destination.type == "postgres":
         from sendback.sinks.postgres import PostgresSink
 
         return PostgresSink(destination.url, guard(_POSTGRES_PORTS))
-    if kind == "jetstream":
+    if destination.type == "jetstream":
         try:
             from sendback.sinks.jetstream import JetStreamSink
         except ImportError:
@@ -72,12 +71,13 @@ def build_sink(
 
 
 def _from_entry_point(destination: Destination, guard: Guard) -> Sink:
-    for point in entry_points(group="sendback.sinks", name=destination.type):
+    name = urlsplit(destination.url).scheme
+    for point in entry_points(group="sendback.sinks", name=name):
         made: Sink = point.load()(destination, guard)
         return made
     raise Misconfigured(
-        f"destination {destination.name}: no such type: {destination.type}",
-        hint="types are webhook, ndjson, postgres, jetstream, and those of installed packages",
+        f"destination {destination.name}: no installed package serves {name}://",
+        hint="install it, or use webhook, ndjson, postgres or jetstream",
     )
 
 

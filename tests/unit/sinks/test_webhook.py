@@ -464,3 +464,30 @@ def test_building_a_sink(tmp_path) -> None:
         build(type="jetstream", url="http://x")
     postgres = build(type="postgres", url="postgresql://u@127.0.0.1/db")
     assert "no public address" in postgres.deliver([made_up_event("n", 0.0)]).answer
+
+
+def test_a_package_adds_a_sink_and_a_format(tmp_path, monkeypatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    from sendback.model import Destination
+    from sendback.sinks import build, formats
+
+    def entry_points(*, group, name):
+        found = {
+            ("sendback.sinks", "kafka"): EntryPoint(name, "types:SimpleNamespace", group),
+            ("sendback.formats", "mine"): EntryPoint(name, "types:SimpleNamespace", group),
+        }
+        return [found[group, name]] if (group, name) in found else []
+
+    made = []
+    monkeypatch.setattr("types.SimpleNamespace", lambda *args: made.append(args) or "made")
+    monkeypatch.setattr(build, "entry_points", entry_points)
+    monkeypatch.setattr(formats, "entry_points", entry_points)
+
+    destination = Destination(name="d", type="plugin", url="kafka://broker/topic")
+    assert build_sink(destination, data_dir=tmp_path, is_from_file=True) == "made"
+    assert made[0][0] == destination
+    assert find_format("mine") == "made"
+    other = Destination(name="d", type="plugin", url="none://x")
+    with pytest.raises(Misconfigured, match="none://"):
+        build_sink(other, data_dir=tmp_path, is_from_file=True)
