@@ -32,6 +32,7 @@ def api_parts(
 ) -> dict[str, Any]:
     """The arguments of `sendback.admin.api.Services`; nothing is opened before it is used."""
     from sendback.database.catalog import CatalogStore
+    from sendback.sinks.build import ndjson_path
 
     address = os.environ.get("SENDBACK_CHILD_SUBMISSION", "")
     settings = core.settings
@@ -49,6 +50,7 @@ def api_parts(
         "server_id": core.settings.server_id,
         "status": status,
         "parse_bounce": parsed_bounce,
+        "check_path": lambda url: ndjson_path(url, core.path, is_from_file=False),
         "decode_link": lambda url: decoded_link(core, url),
         "events": core.event_log(),
         "deliveries": NodeDeliveries(core, store, readings),

@@ -14,6 +14,7 @@ from sendback.database.schema import (
     clickthrough_clicks,
     clickthrough_urls,
     email_hash,
+    idempotency,
 )
 from sendback.database.suppression import Suppression
 
@@ -57,6 +58,8 @@ class Recipients:
         with self._database.write() as connection:
             gone = sa.delete(table).where(sa.func.lower(table.c.emailaddress) == email.lower())
             clicks = connection.execute(gone).rowcount
+            kept = sa.func.lower(idempotency.c.body).contains(email.lower(), autoescape=True)
+            connection.execute(sa.delete(idempotency).where(kept))
             audit.record(
                 connection,
                 time_ms=int(self._clock() * 1000),

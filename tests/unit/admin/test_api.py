@@ -117,6 +117,21 @@ class TestCatalog:
         assert page["items"][0]["name"] == "a.example"
         assert node.call("GET", f"/audit?cursor={page['next']}")[0] == 200
 
+    def test_a_destination_of_the_api_reaches_neither_files_nor_private_networks(self, node):
+        hook = {"name": "h", "type": "webhook", "url": "http://10.0.0.1/"}
+        free = {"allow_private_networks": True}
+        assert node.call("POST", "/destinations", {**hook, **free})[0] == 422
+        assert node.call("POST", "/destinations", hook)[0] == 201
+        assert node.call("PATCH", "/destinations/h", free)[0] == 422
+        assert node.call("PUT", "/destinations/h", {**hook, **free})[0] == 422
+        node.store.change(KINDS["destination"], "h", free, actor="the command line")
+        assert node.call("PATCH", "/destinations/h", {"gzip": True})[0] == 200
+        file = {"name": "f", "type": "ndjson", "url": "/etc/passwd"}
+        status, found, _ = node.call("POST", "/destinations", file)
+        assert (status, found["errors"][0]["field"]) == (422, "url")
+        assert node.call("POST", "/destinations", {**file, "url": "events.ndjson"})[0] == 201
+        assert node.call("PATCH", "/destinations/f", {"url": "../x"})[0] == 422
+
 
 class TestKeys:
     def test_no_wrong_revoked_or_expired_key(self, node):  # D1, D2, D4

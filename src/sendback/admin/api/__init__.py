@@ -64,7 +64,7 @@ def create_api(services: Services, access: Access) -> OpenAPI:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     answers.add_error_answers(app)
     routes = Routes(app, access, IdempotencyKeys(services.database))
-    add_catalog(routes, services.store)
+    add_catalog(routes, services)
     add_mail(routes, services)
     add_events(routes, services)
     add_deliveries(routes, services)

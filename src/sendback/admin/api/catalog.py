@@ -16,20 +16,23 @@ from sendback.admin.api.models import (
     stored_model,
 )
 from sendback.admin.api.routes import Routes
+from sendback.admin.api.services import Services
 from sendback.database.catalog import CatalogStore, Stored
-from sendback.database.kinds import KINDS, Kind
+from sendback.database.kinds import KINDS, CatalogObject, Kind
 from sendback.errors import Malformed, NotFound
+from sendback.model.catalog import Destination
 
 _DOCUMENTS = ("apple_app_site_association", "android_asset_links")
 
 
-def add_catalog(routes: Routes, store: CatalogStore) -> None:
+def add_catalog(routes: Routes, services: Services) -> None:
     """The endpoints of every kind."""
     for kind in KINDS.values():
-        _add_kind(routes, store, kind)
+        _add_kind(routes, services, kind)
 
 
-def _add_kind(routes: Routes, store: CatalogStore, kind: Kind) -> None:
+def _add_kind(routes: Routes, services: Services, kind: Kind) -> None:
+    store = services.store
     path, one = f"/{kind.plural_slug}", f"/{kind.plural_slug}/{{name}}"
     whole: type[BaseModel] = object_model(kind)
     some: type[BaseModel] = change_model(kind)
@@ -64,6 +67,7 @@ def _add_kind(routes: Routes, store: CatalogStore, kind: Kind) -> None:
     )
     def add(body: whole) -> Response:  # type: ignore[valid-type]  # noqa: ARG001 - checked by it
         item = kind.build(_given())
+        _check_reach(services, item)
         made = store.add(kind, item, actor=g.principal.name)
         response = _answer(kind, made, 201)
         response.headers["Location"] = f"/api/v1/{kind.plural_slug}/{kind.key_of(made.item)}"
@@ -75,6 +79,7 @@ def _add_kind(routes: Routes, store: CatalogStore, kind: Kind) -> None:
         item = kind.build(kind.unmasked(_given(), old.item))
         if kind.normal_key(kind.key_of(item)) != kind.normal_key(path.name):
             raise Malformed(f"a {kind.title} can't be renamed", field=kind.key)
+        _check_reach(services, item, old.item)
         expected = expected_version()
         return _answer(kind, store.replace(kind, item, actor=g.principal.name, expected=expected))
 
@@ -82,8 +87,13 @@ def _add_kind(routes: Routes, store: CatalogStore, kind: Kind) -> None:
         "patch", one, scope="admin", tag=tag, summary=f"Change a {kind.title}", gives=stored
     )
     def change(path: Name, body: some) -> Response:  # type: ignore[valid-type]  # noqa: ARG001
+        values = _given()
+        if kind.name == "destination":
+            old = _in_database(store, kind, path.name).item
+            merged = kind.plain(old, secrets=True) | kind.unmasked(values, old)
+            _check_reach(services, kind.build(merged), old)
         changed = store.change(
-            kind, path.name, _given(), actor=g.principal.name, expected=expected_version()
+            kind, path.name, values, actor=g.principal.name, expected=expected_version()
         )
         return _answer(kind, changed)
 
@@ -91,6 +101,23 @@ def _add_kind(routes: Routes, store: CatalogStore, kind: Kind) -> None:
     def remove(path: Name) -> Response:
         store.remove(kind, path.name, actor=g.principal.name, expected=expected_version())
         return nothing()
+
+
+def _check_reach(services: Services, item: CatalogObject, old: CatalogObject | None = None) -> None:
+    """Malformed for a destination that only the file or the command line may make.
+
+    Who has a key for the API must not reach the node's files, nor the network behind it.
+    """
+    if not isinstance(item, Destination):
+        return
+    had = isinstance(old, Destination) and old.allow_private_networks
+    if item.allow_private_networks and not had:
+        raise Malformed(
+            "only the configuration file or the command line may allow private networks",
+            field="allow_private_networks",
+        )
+    if item.type == "ndjson" and services.check_path is not None:
+        services.check_path(item.url)
 
 
 def _in_database(store: CatalogStore, kind: Kind, name: str) -> Stored:

@@ -110,6 +110,8 @@ class Services:
     status: Callable[[], dict[str, Any]]
     parse_bounce: Callable[[bytes], dict[str, Any]]
     decode_link: Callable[[str], dict[str, Any]]
+    check_path: Callable[[str], object] | None = None
+    """Malformed for an ndjson path that the API may not name."""
     events: EventLog | None = None
     deliveries: Deliveries | None = None
     rewrite: Rewrite | None = None
