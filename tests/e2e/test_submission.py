@@ -1,5 +1,6 @@
 """Several recipients, mixed answers, on a whole node: nothing lost, nothing twice."""
 
+import re
 import smtplib
 import socket
 import time
@@ -72,3 +73,30 @@ def test_mixed_answers(tmp_path, upstream):
     assert b"bad@far.test" in notice[2]
     kept = list((tmp_path / "data" / "deferred").glob("*.msg"))
     assert len(kept) == 1  # later@ is ours now
+
+
+def test_what_comes_back_by_mail(tmp_path):  # S0.17, S0.19
+    """A mail to the List-Unsubscribe address, and the raw copy mailed to the complaint mailbox."""
+    config = tmp_path / "sendback.toml"
+    config.write_text(
+        '[[mail_class]]\nname = "news"\nlist_unsubscribe_mailto = true\n'
+        'event_tracking_metadata_storage = "stateless"\n'
+        '[[bounce_mailbox]]\naddress = "bounce@b.test"\n'
+        '[[complaint_mailbox]]\naddress = "fbl@b.test"\n'
+    )
+    with running_node(tmp_path / "data", arguments=["--config", str(config)]) as node:
+        with smtplib.SMTP(*node.address("submission"), timeout=30) as client:
+            client.sendmail("news@shop.test", ["ada@far.test"], MESSAGE)
+        (path,) = (tmp_path / "data" / "outbox" / "new").iterdir()
+        copy = path.read_bytes()
+        mailto = re.search(rb"<mailto:([^?]+)\?subject=([^>]+)>", copy)
+        subject = mailto[2].replace(b"%20", b" ")
+        with smtplib.SMTP(*node.address("smtp"), timeout=30) as client:
+            request = b"From: ada@far.test\r\nSubject: " + subject + b"\r\n\r\n"
+            client.sendmail("ada@far.test", [mailto[1].decode()], request)
+            client.sendmail("fbl@provider.test", ["fbl@b.test"], copy)
+        events = node.wait_events(2)
+    assert sorted((event["event_type"], event["email"]) for event in events) == [
+        ("engine_unsub", "ada@far.test"),
+        ("scomp", "ada@far.test"),
+    ]
