@@ -364,14 +364,14 @@ def test_threads_that_end_leave_no_open_files(path):
     def read() -> None:
         web.resolve(Purpose.CLICK, made)
 
-    for _ in range(3):
+    for _ in range(8):
         threads = [threading.Thread(target=read) for _ in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     held = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
-    assert held.count(path) <= 3
+    assert held.count(path) <= 25  # of 160 threads, 20 at a time; SQLite keeps some for reuse
 
 
 def test_counts(path):
