@@ -24,6 +24,11 @@ On the admin port, below `{PREFIX}`. The same as a document for programs: `{PREF
   A secret is shown as `********`; sent back like that it stays as it is.
 * **Once**: endpoints marked so take an `Idempotency-Key` header; a request repeated with the same
   key within a day gets the first answer, and nothing is done twice.
+* **Destinations** made here reach neither private networks nor files outside `events/` of the data
+  directory; the configuration file and the command line may go further.
+* **People** log in at `/login` of the admin port (a session cookie; requests that change something
+  send `X-CSRF-Token` from `GET /me`); the log of the first start has the link that makes the first
+  administrator, `sendback user invite` makes more. Five wrong logins: 15 minutes of rest.
 * **Following events**: `GET /events/follow` speaks server-sent events; `Last-Event-ID` goes on
   where a connection broke. `GET /events/stream` is everything up to now, one event a line.
 

@@ -135,6 +135,19 @@ def test_without_a_key_nothing_is_told(node):
         caught.value.close()
 
 
+def test_a_follower_does_not_hold_up_the_end(tmp_path):
+    with running_node(tmp_path / "data", arguments=["--only", "admin,worker"]) as node:
+        key = json.loads(node.cli("api-key", "create", "x", "--json").stdout)["key"]
+        request = urllib.request.Request(
+            f"{node.admin}/api/v1/events/follow", headers={"Authorization": f"Bearer {key}"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as stream:
+            assert stream.readline() == b": following\n"
+            node.process.terminate()
+            assert node.process.wait(30) == 0
+    assert "did not drain" not in node.log()
+
+
 def tracked_link(node):
     """A link of a message that this node tagged."""
     done = subprocess.run(

@@ -52,8 +52,26 @@ def _with_api(parts: AdminParts, readings: Readings) -> Callable[[Flask], None]:
     def extend(app: Flask) -> None:
         secret = auth.node_secret(parts.core.path / "control" / "session-secret")
         access = auth.Access(accounts_of(parts.core), secret)
-        services = Services(**api_parts(parts.core, status=status, readings=parts.backlogs))
+        made = api_parts(parts.core, status=status, readings=parts.backlogs)
+        services = Services(**made, stopping=_told_to_end())
         auth.add_login_pages(app, access)
         mount(app, services, access)
 
     return extend
+
+
+def _told_to_end() -> Callable[[], bool]:
+    """Tells whether this process got a signal, whoever handles it.
+
+    Servers install their handlers after loading us, so we watch the wake-up descriptor instead.
+    """
+    import os
+    import select
+    import signal
+
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    except ValueError:  # not the main thread: a server that answers signals elsewhere
+        return lambda: False
+    return lambda: bool(select.select([woken], [], [], 0)[0])

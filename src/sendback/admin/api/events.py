@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -92,16 +92,19 @@ def add_events(routes: Routes, services: Services) -> None:
         header = request.headers.get("Last-Event-ID", "")
         is_resumed = header.isascii() and header.isdecimal() and len(header) < 19
         after = int(header) if is_resumed else query.after or log.last_seq()
-        response = Response(_follow(log, query, after), content_type="text/event-stream")
+        stream = _follow(log, query, after, services.stopping)
+        response = Response(stream, content_type="text/event-stream")
         response.call_on_close(followers.release)
         return response
 
 
-def _follow(log: EventLog, query: Filter, after: int) -> Iterator[bytes]:
+def _follow(
+    log: EventLog, query: Filter, after: int, stopping: Callable[[], bool]
+) -> Iterator[bytes]:
     yield b": following\n\n"
     end = time.monotonic() + _FOLLOW_SECONDS
     spoken = time.monotonic()
-    while time.monotonic() < end:
+    while time.monotonic() < end and not stopping():
         found = _read(log, query, after, _CHUNK)
         for event in found:
             yield b"id: %d\nevent: %s\ndata: %s\n\n" % (

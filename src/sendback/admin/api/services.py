@@ -117,3 +117,5 @@ class Services:
     rewrite: Rewrite | None = None
     submit: Submit | None = None
     checks: Callable[[], Sequence[dict[str, Any]]] | None = None
+    stopping: Callable[[], bool] = lambda: False
+    """True once this process was told to end: followers are let go."""
