@@ -111,6 +111,8 @@ class Journal:
         that was possible; it will be synced as soon as the disk obeys. While `degraded`, that
         answer comes at once.
         """
+        if level is Level.OS and not self._queue and self._write_alone(payload):
+            return True
         return self._append([payload], level, timeout)
 
     async def append_async(self, payload: bytes) -> None:
@@ -198,6 +200,32 @@ class Journal:
         if not confirmed:
             self._count("unconfirmed")
         return confirmed
+
+    def _write_alone(self, payload: bytes) -> bool:
+        """Level `os` while nobody else is at the file: no queue, and half the cost of `_append`.
+
+        False: nothing was done. Written and noted as unsynced under `_io`, so that a sync, a
+        rescue and `close` see both or neither.
+        """
+        if not self._io.acquire(blocking=False):
+            return False
+        try:
+            if self._closed or self._unsynced_bytes > self._max_unsynced:
+                return False
+            self._disk.write((payload,))
+            ticket = _Ticket([payload])
+            with self._mutex:
+                self._counts["records"] += 1
+                self._counts["bytes"] += ticket.size
+                self._unsynced_bytes += ticket.size
+                self._unsynced.append(ticket)
+        except OSError:
+            return False  # `_append` tries once more and knows what to say
+        finally:
+            self._io.release()
+        if not self._sync_asked:  # asked: the thread looks at what is unsynced only after this
+            self._give_to_thread()
+        return True
 
     def _count(self, name: str) -> None:
         with self._mutex:
