@@ -40,14 +40,17 @@ class FileOps:
         os.ftruncate(fd, length)
 
     def publish(self, hidden: Path, visible: Path) -> None:
-        """Give the file its name, never over another; on return the name is on the disk."""
+        """Give the file its name, never over another; `sync_folder` makes that durable."""
         os.link(hidden, visible)
         hidden.unlink()
-        folder = os.open(visible.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def sync_folder(self, folder: Path) -> None:
+        """On return the names in the folder are on the disk."""
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(folder)
+            os.fsync(fd)
         finally:
-            os.close(folder)
+            os.close(fd)
 
     def allocate(self, path: Path, size: int) -> None:
         """A file that really holds `size` octets of the disk."""

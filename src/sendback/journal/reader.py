@@ -144,7 +144,15 @@ class JournalReader:
     def _meet(self, path: Path) -> None:
         try:
             with path.open("rb") as file:
-                header = frames.decode_header(file.read(frames.HEADER.size))
+                head = file.read(frames.HEADER.size)
+                header = frames.decode_header(head)
+                if (
+                    header is None
+                    and len(head) < frames.HEADER.size
+                    and _is_abandoned(file.fileno())
+                ):
+                    path.unlink()  # cut off by a power cut before its first sync: nothing in it
+                    return
             if header is None:
                 raise OSError("no journal segment: its header is damaged")
         except OSError as error:

@@ -1,7 +1,8 @@
 """One segment file being written.
 
 A segment appears under its name only when it is locked and has its header, so a reader never
-takes a new one for an abandoned one. The lock goes with the process, however that ends.
+takes a new one for an abandoned one. The lock goes with the process, however that ends. Header
+and name become durable with the first sync: making a segment never waits for the disk.
 """
 
 import os
@@ -18,6 +19,7 @@ class Segment:
     def __init__(self, folder: Path, name: str, created_ms: int, files: FileOps) -> None:
         self._files = files
         self.created_ms = created_ms
+        self._is_named = False
         self.is_broken = False
         """Half a write stands in it and can't be cut away: write elsewhere."""
         header = frames.Header(os.urandom(16), created_ms)
@@ -27,7 +29,6 @@ class Segment:
         try:
             self.size = 0
             self._write_all(frames.encode_header(header))
-            files.fdatasync(self.fd)
             self.path = self._publish(folder, name, hidden)
         except OSError:
             files.close(self.fd)
@@ -67,6 +68,9 @@ class Segment:
     def sync(self) -> None:
         """On return everything written is on the disk. After an OSError: never sync again."""
         self._files.fdatasync(self.fd)
+        if not self._is_named:
+            self._files.sync_folder(self.path.parent)
+            self._is_named = True
 
     def mark_suspect(self, reason: str) -> None:
         """Leave a note beside the file that a sync failed: what it holds may be incomplete."""

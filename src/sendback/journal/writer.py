@@ -23,6 +23,8 @@ from sendback.journal.disk import Disk
 from sendback.journal.files import FILES, FileOps
 from sendback.journal.segment import Segment
 
+_QUIET_SECONDS = 1.0
+
 
 class Level(enum.Enum):
     """What `append` promises when it returns True."""
@@ -50,8 +52,8 @@ class _Ticket:
 class Journal:
     """The journal of one process; every method may be called from any thread.
 
-    Make it after a fork, never before. `log` gets one line for each fault. The first sync of a
-    stall stops one thread, its leader, for as long as it takes; nobody else waits over `timeout`.
+    Make it after a fork, never before. `log` gets one line for each fault. A stall that
+    begins under load stops one thread, its leader; nobody else waits longer than `timeout`.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Journal:
         self._unsynced_bytes = 0
         self._syncing = False
         self._sync_began = 0.0
+        self._synced_at = float("-inf")
         self._is_slow = False
         self._closed = False
         self._jobs: SimpleQueue[bool | None] = SimpleQueue()
@@ -171,6 +174,9 @@ class Journal:
         confirmed = True
         if level is Level.DISK and timeout is not None and self.degraded:
             level, confirmed = Level.OS, False
+        # After a quiet second nobody knows how the disk is: then the sync thread goes first, so
+        # that a stall holds no web answer. Under load the hand-over would cost too much.
+        trusts = timeout is None or time.monotonic() - self._synced_at < _QUIET_SECONDS
         with self._mutex:
             if self._closed:
                 raise Unavailable("the journal is closed")
@@ -179,7 +185,7 @@ class Journal:
                 raise Unavailable("the disk of the journal does not answer")
             self._queue.append(ticket)
             self._unsynced_bytes += ticket.size
-            follows = level is Level.DISK and (self._syncing or self._is_slow)
+            follows = level is Level.DISK and (self._syncing or self._is_slow or not trusts)
             if follows:
                 ticket.gate = allocate_lock()
                 ticket.gate.acquire()
@@ -368,7 +374,8 @@ class Journal:
                 segment.sync()
         except OSError as error:
             is_safe = self._rescue(covered, segments, error)
-        took = time.monotonic() - began
+        self._synced_at = time.monotonic()
+        took = self._synced_at - began
         self._sync_began = 0.0
         for segment in filled:
             segment.close()

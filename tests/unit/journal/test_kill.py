@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -110,13 +109,41 @@ def test_the_kernel_fails_a_sync(tmp_path, when) -> None:
     assert not missing
 
 
-def test_a_slow_disk_slows_nobody_at_level_os(tmp_path) -> None:
-    """Bounded by the file lock alone: 300 appends while every sync is slow."""
-    began = time.monotonic()
+SLOW_CHILD = """
+import sys, threading, time
+from pathlib import Path
+from sendback.journal import Journal, Level
+journal = Journal(Path(sys.argv[1]), "child")
+level, waits, stop = Level[sys.argv[2]], [], time.monotonic() + 2
+def work():
+    while time.monotonic() < stop:
+        began = time.monotonic()
+        journal.append(b"x" * 300, level=level, timeout=0.25)
+        waits.append(time.monotonic() - began)
+        time.sleep(0.005)
+threads = [threading.Thread(target=work) for _ in range(8)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+waits.sort()
+print(len(waits), waits[int(len(waits) * 0.99)], waits[-1])
+journal.close()
+"""
+
+
+@pytest.mark.strace
+@pytest.mark.parametrize(("level", "p99", "longest"), [("DISK", 0.27, 0.6), ("OS", 0.1, 0.4)])
+@pytest.mark.parametrize("delay_us", [200_000, 1_000_000])
+def test_a_disk_that_takes_its_time(tmp_path, level, p99, longest, delay_us) -> None:
+    """facts/reliability.md fault 9; alone on a machine the figures are 0.5 ms, 252 ms and 3 ms."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(tmp_path), "OS", "50"],
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync",
+         "-e", f"inject=fdatasync,fsync:delay_enter={delay_us}",
+         sys.executable, "-c", SLOW_CHILD, str(tmp_path), level],
         capture_output=True, timeout=60, check=True,
     )  # fmt: skip
 
-    assert len(acknowledged_in(done.stdout)) == 300
-    assert time.monotonic() - began < 30
+    count, found_p99, found_longest = done.stdout.split()
+    assert int(count) > 500
+    assert float(found_p99) <= p99
+    assert float(found_longest) <= longest
+    assert int(count) == len(payloads_in(tmp_path))

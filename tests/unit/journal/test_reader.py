@@ -170,6 +170,17 @@ def test_a_bad_segment_is_said_once_and_the_others_are_read(tmp_path, harm) -> N
     assert len([line for line in lines if bad.name in line]) == 1
 
 
+def test_a_segment_without_its_whole_header_holds_nothing_and_goes(tmp_path) -> None:
+    empty = tmp_path / "web-1-1700000000000.seg"
+    empty.write_bytes(b"")
+    segment_of(tmp_path, [b"kept"])
+    reader, lines = reading(tmp_path)
+
+    assert read_all(reader) == [b"kept"]
+    assert lines == []
+    assert not empty.exists()
+
+
 def test_a_record_larger_than_the_reading_chunk(tmp_path) -> None:
     big = os.urandom(3_000_000)
     segment_of(tmp_path, [b"before", big, b"after"])
