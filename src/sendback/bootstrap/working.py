@@ -209,7 +209,7 @@ class WorkerBuilder:
             keep_ms=int(events.retention_days * 86_400_000),
             max_bytes=int(events.max_bytes * 0.8),
             consumers=names,
-            chunks=20,
+            chunks=100,
         )
 
     def _sample(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -21,6 +21,7 @@ from sendback.eventlog.retention import Retention
 from sendback.model import Event
 
 _ENCODE = msgspec.json.Encoder().encode
+_CLOCK_SLACK_MS = 3_600_000
 _COLUMNS = "seq, type, time_ms, event_id, body"
 
 
@@ -123,8 +124,9 @@ class EventLog:
 
         `since_ms` is the event's own time. `email` compares without regard to case.
         """
-        where, values = ["seq > ?"], [after_seq]
-        arguments: list[object] = list(values)
+        if since_ms is not None:
+            after_seq = max(after_seq, self._recorded_before(since_ms))
+        where, arguments = ["seq > ?"], cast("list[object]", [after_seq])
         if types is not None:
             wanted = list(types)
             where.append(f"type in ({','.join('?' * len(wanted))})")
@@ -164,8 +166,24 @@ class EventLog:
 
     def seq_at(self, time_ms: int) -> int:
         """A cursor from which reading gives everything that happened at `time_ms` or later."""
-        row = self._query("select min(seq) from events where time_ms >= ?", (time_ms,))[0][0]
-        return self.last_seq() if row is None else int(row) - 1
+        sql = "select seq from events where seq > ? and time_ms >= ? order by seq limit 1"
+        rows = self._query(sql, (self._recorded_before(time_ms), time_ms))
+        return int(rows[0][0]) - 1 if rows else self.last_seq()
+
+    def _recorded_before(self, time_ms: int) -> int:
+        """A seq up to which nothing can have happened at `time_ms` or later, found by halving:
+        events are recorded after they happen, and clocks are wrong by less than an hour.
+        """
+        low, high = self.first_seq() - 1, self.last_seq()
+        sql = "select seq, recorded_ms from events where seq > ? order by seq limit 1"
+        while low < high:
+            middle = (low + high) // 2
+            rows = self._query(sql, (middle,))
+            if rows and rows[0][1] < time_ms - _CLOCK_SLACK_MS:
+                low = int(rows[0][0])
+            else:
+                high = middle
+        return low
 
     def get(self, seqs: Sequence[int]) -> list[StoredEvent]:
         """Those of the named events that are still kept, in order."""

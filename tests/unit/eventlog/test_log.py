@@ -98,6 +98,19 @@ def test_filters(log) -> None:
     assert [e.seq for e in log.get([2, 4, 77])] == [2, 4]
 
 
+def test_a_point_in_time_is_found_by_halving(log, now) -> None:
+    """Also when clocks went back for a while, and when old visits were finished late."""
+    for hour in range(30):
+        now[0] = 1_700_000_000.0 + 3600 * hour - (1800 if hour % 7 == 3 else 0)
+        at = int(now[0] * 1000)
+        log.append([click(hour * 10 + n, time_ms=at - n * 60_000) for n in range(10)])
+    events = log.read(0, 1000)
+    for time_ms in range(1_700_000_000_000 - 10**6, 1_700_000_000_000 + 32 * 3_600_000, 1_234_567):
+        expected = [e.seq for e in events if e.time_ms >= time_ms]
+        assert [e.seq for e in log.read(0, 1000, since_ms=time_ms)] == expected
+        assert log.seq_at(time_ms) == (expected[0] - 1 if expected else 300)
+
+
 def test_read_only_readers(tmp_path, log) -> None:
     with pytest.raises(NotFound):
         EventLog(tmp_path / "none.sqlite", readonly=True)
@@ -222,6 +235,16 @@ def test_size_takes_only_what_everybody_had(log) -> None:
     log.retention.prune(keep_ms=10**12, max_bytes=1000, consumers=["a"])
     assert log.first_seq() == 2001
     assert log.retention.size() < 300_000
+
+
+def test_the_file_gets_smaller_again(tmp_path, log) -> None:
+    log.append([click(n, email="x" * 400) for n in range(5000)])
+    with log._write() as db:
+        before = db.execute("pragma page_count").fetchone()[0]
+    log.retention.prune(keep_ms=10**12, max_bytes=0, consumers=[])
+    log.close()
+
+    assert (tmp_path / "events.sqlite").stat().st_size < before * 4096 / 5
 
 
 def test_parked_events_outlive_pruning(log, now) -> None:
