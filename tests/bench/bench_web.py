@@ -65,6 +65,7 @@ def targets() -> list[Target]:
     app = "public_side"
     return [
         Target("nginx return 302", "nginx"),
+        Target("bare WSGI, granian", "granian", "bare_wsgi"),
         Target("bare Flask, granian", "granian", "bare_flask"),
         Target("click, no journal", "granian", app, click),
         Target("click os", "granian", app, click, "os", goal=(0.20, 0.25)),

@@ -68,6 +68,20 @@ def bare_flask():
     return app
 
 
+def bare_wsgi():
+    """The floor: what granian and the kernel cost before a line of ours runs."""
+    from sendback.web.answers import redirect
+
+    answer = redirect(LINKS[0].url)
+    headers = list(answer.headers)
+
+    def application(_environ, start_response):
+        start_response(answer.status, headers)
+        return [b""]
+
+    return application
+
+
 def public_side(*, fast_path: bool = True):
     """The whole public side over a real journal; BENCH_LEVEL is `os` or `disk`."""
     if os.environ["BENCH_LEVEL"]:
