@@ -88,7 +88,8 @@ class Retention:
 
     def _give_back(self) -> None:
         """Return free pages to the disk. One pragma frees one page: the module stops at a
-        statement without columns after its first step."""
+        statement without columns after its first step.
+        """
         with self._write() as db:
             free = int(db.execute("pragma freelist_count").fetchone()[0])
             for _ in range(min(free, _PAGES_A_CHUNK)):
