@@ -12,13 +12,9 @@ from types import MappingProxyType
 from typing import Final
 
 from sendback.errors import Malformed
-from sendback.rewriting import charsets, encodings, headers, html, links, message, text
+from sendback.rewriting import charsets, encodings, headers, html, inserted, links, message, text
 from sendback.rewriting.links import Candidate
 from sendback.rewriting.model import Link, Note, Options, Outcome, Skipped
-
-#: Slots that hold no link.
-_AT_END: Final = -1  # pixel and honeypot link where the body ends
-_OPENTAG: Final = -2  # pixel in place of <opentag>
 
 _SIGNATURES: Final = frozenset(
     (b"dkim-signature", b"arc-seal", b"arc-message-signature", b"domainkey-signature")
@@ -34,13 +30,6 @@ _GRAVEST: Final[tuple[Skipped, ...]] = (
     "too-big",
     "report",
 )
-_ATTRIBUTE_ESCAPES: Final = str.maketrans(
-    {"&": "&amp;", '"': "&quot;", "'": "&#39;", "<": "&lt;", ">": "&gt;", "`": "&#96;", " ": "%20",
-     "=": "&#61;"}
-)  # fmt: skip
-_TEXT_ESCAPES: Final = str.maketrans({"<": "%3C", ">": "%3E", '"': "%22", " ": "%20"})
-
-
 _new = tuple.__new__  # a third of the time of calling the class
 
 
@@ -161,7 +150,7 @@ class Plan:
                 values = [
                     plain_urls[slot]
                     if slot >= 0
-                    else _special(slot, edit.kind, pixel_url, honeypot_url)
+                    else inserted.special(slot, edit.kind, pixel_url, honeypot_url)
                     for slot in edit.slots
                 ]
                 out.append(edit.splice.join(values, plain=True))
@@ -187,52 +176,12 @@ def _join(
     values: list[bytes | None] = []
     for slot in edit.slots:
         if slot >= 0:
-            escapes = _TEXT_ESCAPES if edit.kind == "t" else _ATTRIBUTE_ESCAPES
             url = urls[slot]
-            put = None if url is None else _as_ascii(url).translate(escapes).encode("ascii")
+            put = None if url is None else inserted.url(url, edit.kind)
         else:
-            put = _special(slot, edit.kind, pixel_url, honeypot_url)
+            put = inserted.special(slot, edit.kind, pixel_url, honeypot_url)
         values.append(edit.encode(put.decode("ascii")) if put is not None and edit.encode else put)
     return edit.splice.join(values)
-
-
-def _special(slot: int, kind: str, pixel_url: str | None, honeypot_url: str | None) -> bytes | None:
-    """Pixel and honeypot link for their slot; None leaves an <opentag> as it is."""
-    if slot == _OPENTAG:
-        return _pixel(pixel_url, "border:0").encode("ascii") if pixel_url else None
-    put = _pixel(pixel_url, _AT_END_STYLE, amp=kind == "amp") if pixel_url else ""
-    if honeypot_url and kind == "h":
-        put += _honeypot(honeypot_url)
-    return put.encode("ascii")
-
-
-#: Takes no room and starts no line: out of the flow, or a block of one pixel where that is dropped.
-_AT_END_STYLE: Final = "display:block;position:absolute;width:1px;height:1px;border:0;margin:0"
-
-
-def _pixel(url: str, style: str, *, amp: bool = False) -> str:
-    address = _as_ascii(url).translate(_ATTRIBUTE_ESCAPES)
-    if amp:
-        return f'<amp-pixel src="{address}" layout="nodisplay"></amp-pixel>'
-    return f'<img src="{address}" width="1" height="1" alt="" style="{style}">'
-
-
-def _honeypot(url: str) -> str:
-    address = _as_ascii(url).translate(_ATTRIBUTE_ESCAPES)
-    return (
-        f'<a href="{address}" rel="nofollow" tabindex="-1" aria-hidden="true"'
-        ' style="display:none"></a>'
-    )
-
-
-def _as_ascii(url: str) -> str:
-    if url.isascii() and url.isprintable():
-        return url
-    return "".join(
-        char if char.isascii() and char.isprintable()
-        else "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "replace"))
-        for char in url
-    )  # fmt: skip
 
 
 def plan(raw: bytes, options: Options = Options()) -> Plan:  # noqa: B008  # a frozen value
@@ -453,7 +402,7 @@ def _place_pixel(
     if options.track_opens:
         tagged = next((part for part in pages if part.found and part.found.opentag), None)
         if tagged is not None and tagged.found is not None and tagged.found.opentag is not None:
-            tagged.gaps.append((*tagged.found.opentag, -1, _OPENTAG))
+            tagged.gaps.append((*tagged.found.opentag, -1, inserted.OPENTAG))
             wants_pixel = True
     for part in [*pages, *(part for part in parts if part.kind == "amp")]:
         found = part.found
@@ -467,7 +416,7 @@ def _place_pixel(
                 remarks.append((part.number, "unclosed"))
                 continue
             at = len(part.body.text) // part.charset.width
-        part.gaps.append((at, at, -1, _AT_END))
+        part.gaps.append((at, at, -1, inserted.AT_END))
         if part.kind == "h":
             wants_pixel = wants_pixel or options.track_opens
             wants_honeypot = options.honeypot
