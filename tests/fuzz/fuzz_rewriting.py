@@ -64,9 +64,8 @@ def main() -> int:
         done += 1
         if disagreement(document):
             document = shrunk(document, disagreement)
-            print(
-                f"seed {seed}, mutant {done}: {disagreement(document)} reads otherwise: {document!r}"
-            )
+            judge = disagreement(document)
+            print(f"seed {seed}, mutant {done}: {judge} reads otherwise: {document!r}")
             return 1
     print(f"seed {seed}: {done} mutants, no disagreement")
     return 0
