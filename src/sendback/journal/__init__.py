@@ -3,6 +3,9 @@
 frames   the bytes of a segment file, both ways
 files    the few file operations, replaceable so that tests can play a failing disk
 segment  one segment file being written
+disk     the segments of one writer, and its reserve
+ticket   one append on its way; `Level`
+aio      appends for asyncio
 writer   `Journal`: appends of many threads, group commit
 pressure how full it is, for other processes
 reader   `JournalReader`: all writers' segments in order, recovery, deletion
@@ -13,6 +16,7 @@ Nothing here knows what a payload means.
 from sendback.journal.files import FileOps
 from sendback.journal.pressure import Pressure, PressureGauge
 from sendback.journal.reader import JournalReader, Record
-from sendback.journal.writer import Journal, Level
+from sendback.journal.ticket import Level
+from sendback.journal.writer import Journal
 
 __all__ = ["FileOps", "Journal", "JournalReader", "Level", "Pressure", "PressureGauge", "Record"]

@@ -8,9 +8,8 @@ section 7). The leader syncs itself, because a hand-over costs 20 us; once a syn
 """
 
 import contextlib
-import enum
 import time
-from _thread import LockType, allocate_lock
+from _thread import allocate_lock
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -22,31 +21,9 @@ from sendback.journal.aio import AsyncAppends
 from sendback.journal.disk import Disk
 from sendback.journal.files import FILES, FileOps
 from sendback.journal.segment import Segment
+from sendback.journal.ticket import Level, Ticket
 
 _QUIET_SECONDS = 1.0
-
-
-class Level(enum.Enum):
-    """What `append` promises when it returns True."""
-
-    DISK = "disk"
-    """Synced: survives a power cut."""
-    OS = "os"
-    """Written: survives a killed process; synced within 50 ms."""
-
-
-class _Ticket:
-    """The payloads of one append, and how far they are."""
-
-    __slots__ = ("error", "gate", "is_synced", "leads", "payloads", "size")
-
-    def __init__(self, payloads: list[bytes]) -> None:
-        self.payloads = payloads
-        self.size = sum(map(len, payloads))
-        self.is_synced = False
-        self.leads = False
-        self.gate: LockType | None = None
-        self.error: Unavailable | None = None
 
 
 class Journal:
@@ -87,8 +64,8 @@ class Journal:
         """Guards queue, unsynced, syncing; never held over a system call."""
         self._io = allocate_lock()
         """Guards the disk; held over writes, never over a sync of a sound disk."""
-        self._queue: list[_Ticket] = []
-        self._unsynced: list[_Ticket] = []
+        self._queue: list[Ticket] = []
+        self._unsynced: list[Ticket] = []
         self._unsynced_bytes = 0
         self._syncing = False
         self._sync_began = 0.0
@@ -170,7 +147,7 @@ class Journal:
     # -- one append ------------------------------------------------------------------------
 
     def _append(self, payloads: list[bytes], level: Level, timeout: float | None) -> bool:
-        ticket = _Ticket(payloads)
+        ticket = Ticket(payloads)
         confirmed = True
         if level is Level.DISK and timeout is not None and self.degraded:
             level, confirmed = Level.OS, False
@@ -219,7 +196,7 @@ class Journal:
             if self._closed or self._unsynced_bytes > self._max_unsynced:
                 return False
             self._disk.write((payload,))
-            ticket = _Ticket([payload])
+            ticket = Ticket([payload])
             with self._mutex:
                 self._counts["records"] += 1
                 self._counts["bytes"] += ticket.size
@@ -249,7 +226,7 @@ class Journal:
         self._give_to_thread()
         return True
 
-    def _follow(self, ticket: _Ticket, timeout: float | None) -> bool:
+    def _follow(self, ticket: Ticket, timeout: float | None) -> bool:
         gate = ticket.gate
         assert gate is not None
         if gate.acquire(timeout=-1 if timeout is None else timeout):
@@ -363,7 +340,7 @@ class Journal:
             self._counts["bytes"] += sum(ticket.size for ticket in batch)
             self._unsynced += batch
 
-    def _sync(self, covered: list[_Ticket]) -> None:
+    def _sync(self, covered: list[Ticket]) -> None:
         """`covered` is on the disk, or carries its error."""
         with self._io:
             segments, filled = self._disk.take_unsynced()
@@ -386,7 +363,7 @@ class Journal:
                 self._log(f"WARNING journal: a sync took {took:.3f} s; web answers at level os")
         self._is_slow = took > self._slow or not is_safe
 
-    def _rescue(self, covered: list[_Ticket], segments: list[Segment], error: OSError) -> bool:
+    def _rescue(self, covered: list[Ticket], segments: list[Segment], error: OSError) -> bool:
         """Write again, elsewhere, what the failed sync should have covered and what came since.
 
         `covered` grows by the latter. False when that fails too.
