@@ -28,7 +28,7 @@ run: $(VENV)/run.stamp ## install and start a whole node with embedded defaults
 	@exec $(BIN)/sendback serve
 
 test: $(VENV)/dev.stamp ## run every test
-	@$(BIN)/python -m pytest -q $(TESTS)
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(TESTS)
 
 check: $(VENV)/dev.stamp ## lint, format, types, storeys, generated files
 	@$(BIN)/ruff check .
