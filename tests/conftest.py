@@ -4,7 +4,6 @@ A test marked with an outside program is skipped where that program is missing, 
 in one line at its end; where CI is set such a skip is a failure, because CI installs everything.
 """
 
-import glob
 import os
 import shutil
 from pathlib import Path
@@ -17,7 +16,8 @@ CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 
 
 def _missing_postgres() -> str | None:
-    found = glob.glob("/usr/lib/postgresql/*/bin/initdb") or shutil.which("initdb")
+    packaged = list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    found = packaged or shutil.which("initdb")
     return None if found else "PostgreSQL's server programs"
 
 
