@@ -15,6 +15,23 @@ _REPLY = re.compile(r"(?<![\w.:/=-])([245]\d\d)(?=[ \-:)\].,#'<]|$)(?!\.\d)")
 _ANSWERED = re.compile(
     r"(?:said|replied|response|error|reason|returned|<<<)[^0-9]{0,40}([45]\d\d)\b"
 )
+#: The sender or the host was refused: whatever the reply says, it is not about the recipient.
+_BEFORE_RCPT = (
+    (
+        "rejected",
+        re.compile(
+            r"(?:after|in reply to|in response to|response to|during) (?:pipelined )?mail from"
+            r"|but sender was rejected"
+        ),
+    ),
+    (
+        "blocked",
+        re.compile(
+            r"(?:after|in reply to|in response to|response to|during) (?:helo|ehlo)"
+            r"|but my name was rejected"
+        ),
+    ),
+)
 #: Stage of the dialog, from Exim, Postfix, Sendmail, qmail, m-FILTER, Google texts.
 _STAGES = (
     (
@@ -92,7 +109,7 @@ def classify(fault: Fault, table: rules.RuleTable = TABLE) -> Verdict:
                 steps.append(f"{name}: enhanced code {code} noted, {status} stands")
         reason = _by_text(table, name, plain, hosts, code, field, steps)
         if reason:
-            return _done(reason, status or _usable(code, field), steps)
+            return _done(reason, status or _usable(code, field), steps, _class_of(plain, "", ""))
         if (
             codes.is_specific(code)
             and (reason := codes.default_of(code))
@@ -124,6 +141,14 @@ def _by_text(
     shown = found.phrases.search(plain)
     steps.append(f"{name}: {origin} for {found.reason} matches {shown[0][:80]!r}" if shown else "")
     reason = found.reason
+    if codes.REASONS[reason].bad and reason != "notaccept":
+        for earlier, pattern in _BEFORE_RCPT:
+            if pattern.search(plain) and "rcpt to" not in plain:
+                steps.append(f"refused before the recipient was named: {earlier}")
+                return earlier
+        if reason == "hostunknown" and (code or field)[2:4] == "7.":
+            steps.append(f"code {code or field} is about security: the sending host is meant")
+            return "blocked"
     if reason == "userunknown" and (code or field)[2:] == "2.1":
         steps.append("code x.2.1 (mailbox disabled) with 'unknown': suspended")
         return "suspend"
@@ -160,9 +185,9 @@ def _by_codes(fault: Fault, field: str, status: str, steps: list[str]) -> Verdic
     return _done(reason, status or field, steps)
 
 
-def _done(reason: str, status: str, steps: list[str]) -> Verdict:
+def _done(reason: str, status: str, steps: list[str], reply: str = "") -> Verdict:
     weight = codes.REASONS[reason]
-    temporary = status[:1] == "4"
+    temporary = (status[:1] or reply) == "4"
     hard = weight.hard and not (reason == "notaccept" and temporary)
     bad = weight.bad and not (reason == "suspend" and temporary)
     return Verdict(reason, status, tuple(step for step in steps if step), hard, bad)

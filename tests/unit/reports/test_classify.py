@@ -93,6 +93,36 @@ def test_the_stage_of_the_dialog_says_a_little(prose, reason):
 
 
 @pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("host mx.example.net said: 550 5.1.1 User unknown (in reply to MAIL FROM)", "rejected"),
+        (
+            "SMTP error from remote mail server after MAIL FROM:<a@b.example>: no such user",
+            "rejected",
+        ),
+        (
+            "Connected to 192.0.2.1 but sender was rejected. Remote host said: unknown user",
+            "rejected",
+        ),
+        ("Connected to 192.0.2.1 but my name was rejected. Invalid domain name", "blocked"),
+        ("SMTP error from remote mail server after HELO mx.example.org: host unknown", "blocked"),
+        ("550 5.7.1 host not found: mail.example.org", "blocked"),
+    ],
+)
+def test_what_was_said_before_the_recipient_was_named_is_not_about_it(text, reason):
+    found = verdict(text)
+
+    assert (found.reason, found.bad) == (reason, False)
+
+
+@pytest.mark.parametrize("text", ["451 mailbox locked", "452 account is suspended for now"])
+def test_a_temporary_suspension_kills_nobody(text):
+    found = verdict(text)
+
+    assert (found.reason, found.bad) == ("suspend", False)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "452 4.2.2 The email account that you tried to reach is over quota",
