@@ -69,7 +69,7 @@ class AnotherStore(Forged):
         )
 
 
-class NotStorable(Exception):  # noqa: N818 - a message for the façade, which then goes stateless
+class NotStorable(Exception):
     """The message, or a link of it, can never be held by this back-end."""
 
 

@@ -29,7 +29,7 @@ from sendback.model import DatabaseConnection
 PROBE_TIMEOUT = 1.0
 
 
-class Slow(Exception):  # noqa: N818 - no error: the answer may still come
+class Slow(Exception):
     """No answer within the caller's patience; `finish` waits on for it, to the deadline."""
 
     def __init__(self, finish: Callable[[], Rows]) -> None:

@@ -143,7 +143,7 @@ class Upstream:
             await _quit(client)
 
 
-class _Gone(Exception):  # noqa: N818  a turn of events inside this module
+class _Gone(Exception):
     """The connection is lost; `after_data`: the message may have been taken."""
 
     def __init__(self, *, after_data: bool) -> None:

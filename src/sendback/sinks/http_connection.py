@@ -33,7 +33,7 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class NoAnswer(Exception):  # noqa: N818 - it is the absence of one
+class NoAnswer(Exception):
     """No status came back: the text says why, for people."""
 
 

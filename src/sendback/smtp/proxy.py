@@ -16,7 +16,7 @@ _V1 = re.compile(
 )
 
 
-class BadHeader(ValueError):  # noqa: N818  a verdict on bytes, not a fault
+class BadHeader(ValueError):
     """These bytes are no PROXY header and never become one."""
 
 

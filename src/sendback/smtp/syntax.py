@@ -22,7 +22,7 @@ _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))
 _NUMBER = re.compile(r"[0-9]{1,20}\Z")
 
 
-class BadArgument(Exception):  # noqa: N818  a refusal to be sent, not a fault
+class BadArgument(Exception):
     """The argument can't be used; `reply` is the line to answer with."""
 
     def __init__(self, reply: bytes) -> None:
