@@ -19,6 +19,7 @@ COMMANDS = {
     "bench": ("bench", "bench", "The project's own measurements."),
     "bounce-mailbox": ("catalog", "bounce_mailbox", "Addresses that take bounces."),
     "bounces": ("bounces", "bounces", "Parse bounces; undo wrong removals."),
+    "check": ("check", "check", "Check what must be right around this node."),
     "complaint-mailbox": ("catalog", "complaint_mailbox", "Addresses that take complaints."),
     "completion": ("completion", "completion", "Completion for bash, zsh and fish."),
     "config": ("config", "config", "Show and check the configuration."),
