@@ -51,6 +51,7 @@ class WorkerBuilder:
     """Holds what the parts share while they are made, and the catalog as it changes."""
 
     def __init__(self, core: Core) -> None:
+        from sendback.delivery import Room
         from sendback.eventlog import EventLog
         from sendback.finishing import Unparsed
         from sendback.journal import JournalReader, PressureGauge
@@ -60,7 +61,11 @@ class WorkerBuilder:
         self._reader = JournalReader(core.path / "journal", log=say)
         self._unparsed = Unparsed(core.path / "unparsed")
         self._gauge = PressureGauge(core.path / "control" / "pressure")
-        self._pressure = 0.0
+        events = core.settings.events
+        self._room = Room(
+            self._log, max_bytes=events.max_bytes, keep_days=events.retention_days, say=say
+        )
+        self._pressure = self._in_log = 0.0
         self._file_catalog = self._settings.file_catalog
         self._catalog: Catalog = core.snapshot()
         self._version: int | None = None
@@ -121,7 +126,8 @@ class WorkerBuilder:
             ),
             record=settings.events.record,
             verdict_hold_seconds=settings.events.verdict_hold_seconds,
-            must_wait=lambda: self._pressure >= 1.0,
+            # a full journal must not stop the one who empties it
+            must_wait=lambda: self._in_log >= 1.0,
             say=say,
         )
 
@@ -191,26 +197,23 @@ class WorkerBuilder:
                 self._statistics.copy_links(keys, source=source, up_to=after)
 
     def _measure(self) -> None:
+        from sendback.delivery.room import EXPIRE_FROM
         from sendback.journal.pressure import REFUSE_FROM, journal_bytes
 
         was_high = self._pressure >= REFUSE_FROM
-        in_log = self._log.retention.size() / self._settings.events.max_bytes
+        self._in_log = self._room.fullness()
+        if self._in_log >= EXPIRE_FROM:
+            self._prune()
         in_journal = journal_bytes(self._core.path / "journal") / self._settings.journal.max_bytes
-        self._pressure = max(in_log, in_journal)
+        self._pressure = max(self._in_log, in_journal)
         self._gauge.write(self._pressure)
         if (self._pressure >= REFUSE_FROM) != was_high:
             state = "SMTP answers 452" if not was_high else "SMTP takes mail again"
             say(f"WARNING journal or event log is {self._pressure:.0%} full: {state}")
 
     def _prune(self) -> None:
-        events = self._settings.events
-        names = [*_CONSUMERS, *(destination.name for destination in self._catalog.destinations)]
-        self._log.retention.prune(
-            keep_ms=int(events.retention_days * 86_400_000),
-            max_bytes=int(events.max_bytes * 0.8),
-            consumers=names,
-            chunks=100,
-        )
+        windows = {d.name: d.max_retry_hours for d in self._catalog.destinations}
+        self._in_log = self._room.prune(_CONSUMERS, windows)
 
     def _sample(self) -> dict[str, Any]:
         counters = {f"finishing_{k}": v for k, v in self._log.counters().items()}

@@ -5,10 +5,12 @@ halving   who in a batch is poison
 made_up   the event that `destination test` sends
 wanted    `Filter`: which events a destination wants
 consumer  `Following`: statistics and alike, which keep their own cursor
+room      `Room`: the log stays below its cap, and the dead don't hold up the living
 """
 
 from sendback.delivery.consumer import Consumer, Following
 from sendback.delivery.made_up import made_up_event
+from sendback.delivery.room import Room
 from sendback.delivery.step import PROBES, SCHEDULE, WINDOW_HOURS, Delivery
 from sendback.delivery.wanted import Filter
 
@@ -20,5 +22,6 @@ __all__ = [
     "Delivery",
     "Filter",
     "Following",
+    "Room",
     "made_up_event",
 ]

@@ -3,8 +3,9 @@
 Events go out in the order of the log, in batches, and the cursor moves behind what is dealt with:
 delivered, parked for tries of its own, or a dead letter. Two kinds of trouble:
 
-* the receiver takes nothing (an outage): the same batch is tried again, every 30 s at the latest;
-  events that were due for longer than the window become dead letters;
+* the receiver takes nothing (an outage): the same batch is tried again, every 30 s at the latest,
+  and only every 30 s when it failed more than half of the tries of the last minute; events that
+  were due for longer than the window become dead letters;
 * it takes others but not this one: a batch refused, or failing three times, is halved until
   the poison event is alone. Refused, it is a dead letter; failing, it is parked and tried on the
   schedule of Standard Webhooks while the rest moves on.
@@ -12,9 +13,11 @@ delivered, parked for tries of its own, or a dead letter. Two kinds of trouble:
 
 import random
 import time
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from sendback.delivery.breaker import Breaker
 from sendback.delivery.halving import ALL_REFUSED, halve, is_fault
 from sendback.delivery.wanted import Filter
 from sendback.eventlog import Attempt, EventLog, Parked, StoredEvent
@@ -31,6 +34,8 @@ _PARKED_AT_ONCE = 10
 _AGED_AT_ONCE = 5000
 _SINGLES_AT_ONCE = 200
 _STEP_SECONDS = 1.0
+#: Seconds of an outage after which so many of the probes were made.
+_PROBED = (5, 15, 35)
 
 
 class Delivery:
@@ -61,6 +66,8 @@ class Delivery:
         self._clock, self._monotonic, self._uniform, self._say = clock, monotonic, uniform, say
         self._not_before = 0.0
         self._failures = 0
+        self._breaker = Breaker(monotonic)
+        self._has_begun = self._has_said = False
         self._refused_in_a_row = 0
         self._stored_cursor = -1
         self._cursor = 0
@@ -76,13 +83,28 @@ class Delivery:
         state = self._state.state(self.name)
         if state.state != "active":
             self._failures, self._not_before = 0, 0.0  # resuming tries at once
+            self._has_begun = True
             return False
+        if not self._has_begun:
+            self._go_on(state.failing_since_ms)
         if self._monotonic() < self._not_before:
             return False
         if state.seq != self._stored_cursor:  # first step, or an operator moved it
             self._stored_cursor = self._cursor = state.seq
         did_parked = self._try_parked()
         return self._try_next() or did_parked
+
+    def _go_on(self, failing_since_ms: int | None) -> None:
+        """An outage outlives a restart: the next try comes when it would have come without."""
+        self._has_begun = True
+        last = self._state.attempts(self.name, 1) if failing_since_ms is not None else []
+        if failing_since_ms is None or not last:
+            return
+        at_ms = last[0].at_ms + last[0].duration_ms
+        self._failures = bisect(_PROBED, (at_ms - failing_since_ms) / 1000) + 1
+        probe = PROBES[self._failures - 1]
+        ago = self._clock() - at_ms / 1000
+        self._not_before = self._monotonic() + min(probe, max(0.0, probe - ago))
 
     def wait(self) -> float:
         """Seconds until a step may have something to do although no new event came."""
@@ -193,6 +215,7 @@ class Delivery:
     def _taken(self) -> None:
         if self._failures:
             self._say(f"destination {self.name}: takes events again")
+        self._has_said = False
         self._failures = self._refused_in_a_row = 0
 
     # -- trouble ---------------------------------------------------------------------------
@@ -222,35 +245,41 @@ class Delivery:
         delay = PROBES[min(self._failures, len(PROBES)) - 1] * self._uniform(0.8, 1.2)
         if outcome.retry_after is not None:
             delay = max(delay, outcome.retry_after)
+        if self._breaker.is_open():
+            delay = max(delay, PROBES[-1] * self._uniform(0.8, 1.2))
         self._not_before = self._monotonic() + delay
-        if self._failures in (1, 10):
+        if not self._has_said or self._failures == 10:
+            self._has_said = True
             self._say(
                 f"WARNING destination {self.name}: {outcome.result.value}"
                 f" {outcome.status or ''} {outcome.answer[:200]!r}; next try in {delay:.0f} s"
             )
         since = self._state.state(self.name).failing_since_ms
-        bury = self._aged(events, since, outcome) if since is not None else []
-        if bury:
-            self._cursor = bury[-1][0]
-            self._say(f"ERROR destination {self.name}: {len(bury)} events became dead letters")
-        self._save(attempts, is_retry=self._failures > 1, bury=bury, failing=True)
+        self._save(attempts, is_retry=self._failures > 1, failing=True)
+        if since is not None:
+            self._bury_aged(events, since, _reason(outcome))
 
-    def _aged(
-        self, events: list[StoredEvent], since_ms: int, outcome: Outcome
-    ) -> list[tuple[int, int, str]]:
-        """Events that were due for longer than the window; oldest first, without a gap."""
+    def _bury_aged(self, events: list[StoredEvent], since_ms: int, reason: str) -> None:
+        """Events that were due for longer than the window become dead letters; oldest first,
+        without a gap, for a second at most.
+        """
         before = int(self._clock() * 1000) - self._window_ms
         if since_ms > before:
-            return []
-        if events[0].time_ms <= before:
+            return
+        buried, ends = 0, time.monotonic() + _STEP_SECONDS
+        while events and events[0].time_ms <= before:
             page = self._log.read(self._cursor, _AGED_AT_ONCE, types=self._wanted.types)
             events = [event for event in page if self._wanted.wants(event)]
-        aged: list[tuple[int, int, str]] = []
-        for event in events:
-            if event.time_ms > before:
+            young = next((i for i, event in enumerate(events) if event.time_ms > before), None)
+            aged = [(event.seq, self._failures, reason) for event in events[:young]]
+            if aged:
+                self._cursor = aged[-1][0]
+                self._save(bury=aged)
+                buried += len(aged)
+            if young is not None or time.monotonic() > ends:
                 break
-            aged.append((event.seq, self._failures, _reason(outcome)))
-        return aged
+        if buried:
+            self._say(f"ERROR destination {self.name}: {buried} events became dead letters")
 
     def _halve(
         self, events: list[StoredEvent], tried: int, first: Outcome, attempts: list[Attempt]
@@ -342,6 +371,8 @@ class Delivery:
             outcome = self._sink.deliver(batch)
         except Exception as error:  # noqa: BLE001 - a sink's own fault must not end its thread
             outcome = Outcome(Result.FAILED, None, f"fault in the sink: {type(error).__name__}")
+        if outcome.result in (Result.DELIVERED, Result.FAILED):  # others speak for themselves
+            self._breaker.note(outcome.result is Result.DELIVERED)
         attempts.append(
             Attempt(
                 self.name,

@@ -1,11 +1,12 @@
 """How long events are kept, and how an address is erased.
 
-Events that every consumer has had go by age and by size. Of those that somebody still waits for,
-only age takes any, and that is counted as `expired` on the consumer that missed them: back
-pressure (a full log refuses SMTP) comes long before.
+Events that every consumer has had go by age and by size. Those that somebody still waits for go by
+age, and by size only when nobody living waits for them (`make_room`); either is counted as
+`expired` on the consumer that missed them.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -49,16 +50,77 @@ class Retention:
         names = list(consumers)
         removed = 0
         for _ in range(chunks):
-            row = self._query("select min(seq), max(seq) from events", ())[0]
-            if row[0] is None:
+            kept = self._kept()
+            if kept is None:
                 break
-            first, last = int(row[0]), int(row[1])
+            first, last = kept
             had = min((self._cursor(name) for name in names), default=last)
             gone = self._prune_chunk(first, last, had, now - keep_ms, max_bytes, names)
             removed += gone
             if gone < _CHUNK:
                 break
         return removed
+
+    def make_room(
+        self, *, max_bytes: int, consumers: Iterable[str], dead: Iterable[str]
+    ) -> dict[str, int]:
+        """Take what only the `dead` of the `consumers` still want, oldest first, until the log is
+        below `max_bytes`; how many events each of them missed.
+
+        Dead letters of any destination go before events: they were given up already.
+        """
+        dead = list(dead)
+        living = [name for name in consumers if name not in dead]
+        missed: Counter[str] = Counter()
+        while self.size() > max_bytes:
+            gone = self._drop_dead_letters()
+            if not gone and dead:
+                gone = self._expire_chunk(dead, living)
+            if not gone:
+                break
+            missed.update(gone)
+            self._give_back()
+        return dict(+missed)
+
+    def _drop_dead_letters(self) -> dict[str, int]:
+        """The oldest of them, those of `finishing` left out; how many, by consumer."""
+        rows = self._query(
+            "select id, consumer from dead_letters where consumer <> 'finishing' order by id"
+            " limit ?",
+            (_CHUNK,),
+        )
+        missed = Counter(str(row[1]) for row in rows)
+        if rows:
+            with self._write() as db:
+                db.executemany("delete from dead_letters where id = ?", [(r[0],) for r in rows])
+                db.executemany(
+                    "update consumers set expired = expired + ? where name = ?",
+                    [(by, name) for name, by in missed.items()],
+                )
+        return dict(missed)
+
+    def _expire_chunk(self, dead: list[str], living: list[str]) -> dict[str, int]:
+        kept = self._kept()
+        if kept is None:
+            return {}
+        first, last = kept
+        had = min((self._cursor(name) for name in living), default=last)
+        cut = min(first + _CHUNK - 1, had, last)
+        if cut < first:
+            return {}
+        with self._write() as db:
+            missed = {name: _expire(db, name, cut) for name in dead}
+            _delete_up_to(db, cut)
+        return missed
+
+    def _kept(self) -> tuple[int, int] | None:
+        """First and last seq of the log; parked events, which stay behind, are not looked at."""
+        row = self._query(
+            "select min(seq), (select max(seq) from events) from events"
+            " where seq not in (select seq from parked)",
+            (),
+        )[0]
+        return None if row[0] is None else (int(row[0]), int(row[1]))
 
     def _cursor(self, name: str) -> int:
         rows = self._query("select seq from consumers where name = ?", (name,))
@@ -80,11 +142,9 @@ class Retention:
         with self._write() as db:
             for name in names:
                 _expire(db, name, cut)
-            gone = db.execute(
-                "delete from events where seq <= ? and seq not in (select seq from parked)", (cut,)
-            ).rowcount
+            gone = _delete_up_to(db, cut)
         self._give_back()
-        return int(gone)
+        return gone
 
     def _give_back(self) -> None:
         """Return free pages to the disk. One pragma frees one page: the module stops at a
@@ -136,11 +196,17 @@ def _is_of(body: bytes, email: str) -> bool:
         return email.lower().encode() in body.lower()  # a raw record among the dead letters
 
 
-def _expire(db: sqlite3.Connection, consumer: str, cut: int) -> None:
+def _delete_up_to(db: sqlite3.Connection, cut: int) -> int:
+    sql = "delete from events where seq <= ? and seq not in (select seq from parked)"
+    return int(db.execute(sql, (cut,)).rowcount)
+
+
+def _expire(db: sqlite3.Connection, consumer: str, cut: int) -> int:
+    """Move the consumer's cursor behind `cut`, and count what it missed by that."""
     row = db.execute("select seq from consumers where name = ?", (consumer,)).fetchone()
     seq = 0 if row is None else int(row[0])
     if seq >= cut:
-        return
+        return 0
     missed = db.execute(
         "select count(*) from events where seq > ? and seq <= ?", (seq, cut)
     ).fetchone()[0]
@@ -149,3 +215,4 @@ def _expire(db: sqlite3.Connection, consumer: str, cut: int) -> None:
         "update consumers set seq = ?, expired = expired + ? where name = ?",
         (cut, missed, consumer),
     )
+    return int(missed)

@@ -167,6 +167,53 @@ def test_retry_after_is_kept(bench) -> None:
     assert len(bench.sink.requests) == 2
 
 
+def test_a_receiver_that_fails_more_often_than_not_is_asked_every_30_seconds(bench) -> None:  # H3
+    bench.events(10_000)
+    tries = []
+
+    def rule(batch):
+        tries.append(bench.now)
+        return OK if len(tries) % 3 == 0 else DOWN
+
+    bench.sink.rule = rule
+    bench.run(600)
+
+    late = [at for at in tries if at > T0 + 120]
+    assert len(late) <= 45  # without the breaker 96: it fails at 0, 5 and takes at 15
+    bench.sink.rule = lambda batch: OK
+    bench.run(31)
+    assert bench.state.seq == bench.log.last_seq()
+
+
+@pytest.mark.parametrize(("outage", "next_try"), [(1, 5), (20, 20), (400, 30)])
+def test_a_restart_does_not_forget_an_outage(bench, outage, next_try) -> None:
+    bench.sink.rule = lambda batch: DOWN
+    bench.events(1)
+    bench.run(outage)
+    tries, last = len(bench.sink.requests), bench.log.deliveries.attempts("d", 1)[0].at_ms / 1000
+    for _ in range(20):  # a worker that crashes again and again
+        bench.restart()
+        bench.run()
+    assert len(bench.sink.requests) == tries
+    bench.sink.rule = lambda batch: OK
+    while not bench.sink.got:
+        bench.run(1)
+    assert bench.now - last <= next_try + 1
+
+
+def test_resuming_by_hand_tries_at_once_also_after_a_restart(bench) -> None:
+    bench.sink.rule = lambda batch: DOWN
+    bench.events(1)
+    bench.run(100)
+    bench.restart()
+    bench.log.deliveries.set_state("d", "paused")
+    bench.run()
+    bench.log.deliveries.set_state("d", "active")
+    bench.sink.rule = lambda batch: OK
+    bench.run()
+    assert bench.sink.got == [1]
+
+
 def test_gone_disables_until_resumed(bench) -> None:
     bench.sink.rule = lambda batch: Outcome(Result.GONE, 410, "gone")
     bench.events(3)
@@ -205,6 +252,21 @@ def test_after_the_window_events_are_dead_letters_not_silence(tmp_path) -> None:
     bench.log.deliveries.retry_dead_letters(letters)
     bench.run(100)
     assert sorted(bench.sink.got) == list(range(1, 26))
+
+
+def test_an_old_backlog_becomes_dead_letters_in_one_step(tmp_path) -> None:
+    bench = Bench(tmp_path, window_hours=1)
+    bench.sink.rule = lambda batch: DOWN
+    bench.events(12_000)
+    bench.run(10)
+    bench.now += 7200
+    bench.events(10)
+    bench.run()
+
+    assert bench.dead[:3] == [1, 2, 3]
+    assert bench.log.deliveries.dead_count("d") == 12_000
+    assert bench.state.seq == 12_000
+    bench.log.close()
 
 
 def test_a_kill_before_the_cursor_is_stored_delivers_again(bench, monkeypatch) -> None:
