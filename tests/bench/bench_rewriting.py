@@ -210,9 +210,12 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
     "ends": lambda n: b"</" * (n // 2),
     "svg openings": lambda n: b"<svg>" * (n // 5) + b"<style>",
     "svg cdata": lambda n: b"<svg>" + b"<![CDATA[" * (n // 9),
-    "nested tables": lambda n: b"<svg><style></style>" + b"<table>" * (n // 7),
-    "formatting": lambda n: b"<svg><style></style></svg>" + b"<b>" * (n // 3),
-    "formatting closed": lambda n: b"<svg><style></style></svg>" + b"<b><p></b>" * (n // 10),
+    "tree, much text": lambda n: b"<svg></svg>" + b"x" * n,
+    "tree, quarter": lambda n: b"<svg></svg>" + b"<p>" * (n // 12),
+    "tree, tables": lambda n: b"<svg></svg>" + b"<table>x" * (n // 40),
+    "tree, formatting": lambda n: b"<svg></svg>" + b"<h1><b x=%d></h1>" * (n // 80),
+    "tree, links": lambda n: b"<svg></svg>" + b"<a href=http://e/>" * (n // 80),
+    "tree, ends": lambda n: b"<select></select>" + b"</p>" * (n // 16),
 }
 
 

@@ -6,7 +6,7 @@
     urls = [track(link) for link in made.links]
     rewritten = made.render(urls, pixel_url="https://links.example.com/open?...")
 
-`plan` once for a message, `render` once for a recipient. Pure and standard library only.
+`plan` once for a message, `render` once for a recipient. Pure: no I/O, no clock.
 """
 
 from sendback.rewriting.model import Link, Note, Options, Skipped

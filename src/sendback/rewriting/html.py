@@ -1,7 +1,7 @@
 """Finds the links of an HTML document as the WHATWG tokenizer sees them, as byte offsets.
 
-One compiled pattern walks the document once, in linear time. Whether svg, math, select, frameset
-or template could change what it finds is told by `steered`.
+One compiled pattern walks the document once, in linear time. A document with svg, math, select,
+frameset or template, where a tree decides what markup means, is left to `tree`.
 Section numbers are those of the HTML standard, 13.2.5. Nothing here knows about mail or tracking.
 
 Two traps of CPython's `re` shape the patterns: no capturing group may stand inside a possessive
@@ -149,12 +149,11 @@ def scan(document: bytes, *, outlook: bool = True, limit: int = 1_000_000) -> Fo
     """Every link element with an href, exactly as a conforming tokenizer would meet it.
 
     With `outlook` also those inside conditional comments, the href of VML shapes among them.
-    Raises TooMany beyond `limit`, and Malformed when a tree builder might steer the tokenizer to
-    other links (`steered`).
+    Raises TooMany beyond `limit`, and Malformed when the document needs a tree (`tree`) that would
+    take too long to build.
     """
     found = Found()
     anchors = found.anchors
-    settled = False  # what stands behind the first steering element
     for match in _TOKEN.finditer(document):
         kind = match.lastindex
         if kind == 1:
@@ -178,12 +177,9 @@ def scan(document: bytes, *, outlook: bool = True, limit: int = 1_000_000) -> Fo
         elif kind == 4:
             found.opentag = found.opentag or match.span(4)
         elif kind == 6:
-            if not settled:
-                from sendback.rewriting.steered import is_settled
+            from sendback.rewriting import tree  # html5lib takes a while to load: few need it
 
-                settled = is_settled(document, match.end())
-                if not settled:
-                    raise Malformed("markup that only a tree builder can tell", field="text/html")
+            return tree.scan(document, outlook=outlook, limit=limit)
         elif kind == 7:
             found.closed = False
     return found
@@ -212,7 +208,8 @@ class Attribute(NamedTuple):
 
 
 _TAG_NAME: Final = re.compile(rb"</?[^\t\n\f\r />]++")
-_ATTRIBUTE: Final = re.compile(
+#: One attribute: name in 1; a value in 2, 3 or 4 by its quotes.
+ATTRIBUTE: Final = re.compile(
     rb"[\t\n\f\r /]*+([^\t\n\f\r />][^\t\n\f\r />=]*+)[\t\n\f\r ]*+"
     rb"""(?:=[\t\n\f\r ]*+(?:"([^"]*+)"|'([^']*+)'|([^\t\n\f\r >"'][^\t\n\f\r >]*+)|(?=>))|(?!=))"""
 )
@@ -224,7 +221,7 @@ def attributes(document: bytes, start: int, end: int) -> dict[bytes, Attribute]:
     name_end = _TAG_NAME.match(document, start)
     assert name_end is not None
     at = name_end.end()
-    while (match := _ATTRIBUTE.match(document, at, end)) is not None:
+    while (match := ATTRIBUTE.match(document, at, end)) is not None:
         name = match[1].lower()
         value = match[match.lastindex or 1] if match.lastindex != 1 else None
         if match.lastindex == 1 and document[match.end() - 1 : match.end()] == b"=":

@@ -84,6 +84,17 @@ def mutant(random_: random.Random, seeds: list[bytes]) -> bytes:
     return bytes(document)
 
 
+def any_mutant(random_: random.Random, seeds: list[bytes]) -> bytes:
+    """As `mutant`, now and then with markup that makes a tree builder steer the tokenizer."""
+    from judges import STEERING  # judges imports this module
+
+    document = mutant(random_, seeds)
+    if random_.random() < 0.3:
+        at = random_.randrange(len(document) + 1)
+        document = document[:at] + random_.choice(STEERING) + document[at:]
+    return document
+
+
 def seeds() -> list[bytes]:
     if not CORPUS.is_dir():
         return []
