@@ -2,15 +2,21 @@
 
 import re
 
-_LOCAL = r"[^\s<>\"'(),:;\[\]@\\|]"
-_HOST = (
-    r"[A-Za-z0-9\u0080-\U0010ffff](?:[A-Za-z0-9_.\u0080-\U0010ffff-]*[A-Za-z0-9\u0080-\U0010ffff])?"
-)
+#: Letters of East Asia touch an address without a space, so an address is either all narrow or
+#: (its local part, a label of its domain) begins wide.
+_NARROW = r"[^\s<>\"'(),:;\[\]@\\|\u1100-\U0010ffff]"
+_WIDE = r"\u1100-\u1fff\u2190-\u2fff\u3040-\ufeff\U00010000-\U0010ffff"
+_LABEL = rf"(?:[A-Za-z0-9_\u0080-\u10ff-]+|[{_WIDE}][{_WIDE}A-Za-z0-9-]*)"
+_HOST = rf"(?!-){_LABEL}(?:\.{_LABEL})*"
 
-#: An address in running text. The lookbehind keeps the search linear: a run is tried once.
+#: An address in running text. The lookbehinds keep the search linear: a run is tried once. Atomic:
+#: whatever must follow, an address is never cut short for it.
 ADDRESS = re.compile(
-    rf'(?<!{_LOCAL})(?:{_LOCAL}+|"[^"\s@]{{1,64}}")@(?:\[[0-9a-fA-F.:IPv]{{3,45}}\]|{_HOST})'
+    rf"(?>(?:(?<!{_NARROW}){_NARROW}+|(?<![{_WIDE}0-9._+-])[{_WIDE}][{_WIDE}0-9._+-]*"
+    rf'|"[^"\s@]{{1,64}}")@(?:\[[0-9a-fA-F.:IPv]{{3,45}}\]|{_HOST}))'
 )
+#: A quoted local part with spaces; only where a field holds nothing but an address.
+_QUOTED = re.compile(rf'<?"[^"\n@]{{1,64}}"@{_HOST}')
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 _UTF8 = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
 _SRS0 = re.compile(r"srs0[=+-][^=]{1,64}=[^=]{1,8}=([^=]{1,255})=(.{1,320})", re.IGNORECASE)
@@ -56,7 +62,8 @@ def clean_address(value: str) -> str:
         rest = _UTF8.sub(lambda m: chr(min(int(m[1], 16), 0x10FFFF)), rest)
     elif "+40" in rest and "@" not in rest:
         rest = _XTEXT.sub(lambda m: chr(int(m[1], 16)), rest)
-    return find_address(rest)
+    quoted = _QUOTED.match(rest)
+    return quoted[0].lstrip("<") if quoted else find_address(rest)
 
 
 def is_system(address: str) -> bool:

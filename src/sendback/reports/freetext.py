@@ -25,13 +25,16 @@ _MARK = re.compile(
 _QUOTED_LINE = re.compile(r"^[ \t]*[>|].*\n?", re.MULTILINE)
 #: `<addr>:`, `addr: 550 ...`, `"addr":`; the form of qmail, Postfix, OpenSMTPD, GMX, Yahoo.
 _COLON = re.compile(
-    rf"^[ \t]*(?:\* )?[<\"'\[]?({_ADDRESS})[>\"'\]]?[ \t]*(?:\([^()\n]{{1,200}}\))?"
+    rf"^[ \t]*(?:[*•·-] |\d+[.)] )?[<\"'\[]?({_ADDRESS})[>\"'\]]?[ \t]*(?:\([^()\n]{{1,200}}\))?"
     r":(?!//)[ \t]*(.*)$"
 )
 _LED = re.compile(
-    rf"^[ \t]*(?:[>*•·-]+[ \t]+|\d+[.)][ \t]+)?[<\"'\[(]*({_ADDRESS})[>\"'\])]*(?=[\s,;.(]|$)(.*)$"
+    rf"^[ \t]*(?:[>*•·-]+[ \t]+|\d+[.)][ \t]+)?[<\"'\[(]*({_ADDRESS})[>\"'\])]*"
+    rf"(?=[\s,;.(<\uff08\uff1a\uff0c\u3001\u3002]|$)(.*)$"
 )
-_CODED = re.compile(rf"^[ \t]*(?:[45]\d\d[ -](?:[45]\.\d\.\d+ )?)<?({_ADDRESS})>?[.,:]+(.*)$")
+_CODED = re.compile(
+    rf"^[ \t]*(?:[45]\d\d[ -](?:[45]\.\d\.\d+ )?)<?({_ADDRESS})>?[.,:]+(?=\s|$)(.*)$"
+)
 _ACCUSED = re.compile(
     r"(?:rcpt to|recipients?|addressed to|address(?:ed)?(?: \w+)?|deliver(?:ed|y) to"
     r"|undeliverable(?: to)?|deliver (?:your )?(?:message|mail|e-?mail)? ?to"
@@ -60,6 +63,15 @@ _RETURNED_ELSE = re.compile(
 )
 _RECEIVED_FOR = re.compile(r"\bfor[ \t]+<([^<>\s]{1,255}@[^<>\s]{1,255})>", re.IGNORECASE)
 
+
+#: What joins one address to the next in a list of them.
+_AND = re.compile(
+    r"[>\"'\])]*(?:\s*[,;]\s*|\s+(?:and|und|et|y|e)\s+|[ \t]+)[<\"'(\[]*"
+    rf"({_ADDRESS})",
+    re.IGNORECASE,
+)
+#: Lines of a transcript that come before what the system concludes from them.
+_TRANSCRIPT = (">>>", "<<<", "...")
 
 #: Spares nobody but the daemons themselves.
 _ANYBODY: frozenset[str] = frozenset(("",))
@@ -105,7 +117,7 @@ def find_failures(
     the plainest form, `<addr>:`, as people do write to themselves; `accuse_anybody` goes further.
     `plain_forms_only` leaves out addresses in running text.
     """
-    lines = prose.split("\n")[:MAX_LINES]
+    lines = prose.replace("\u3000", " ").split("\n")[:MAX_LINES]
     found: list[Failure] = []
     for pattern, spared in (
         (_COLON, innocent),
@@ -118,12 +130,13 @@ def find_failures(
     if named:
         texts = {failure.address.lower(): failure.text for failure in found}
         return [Failure(a, texts.get(a.lower(), prose)) for a in named[:MAX_RECIPIENTS]]
-    if len(found) > 1:
-        return found[:MAX_RECIPIENTS]
     address = found[0].address if found else ""
     if not address and not plain_forms_only:
         address = _inline(prose, innocent)
-    return [Failure(address, prose)] if address else []
+        found = _alike(lines, address, innocent) if address else []
+    if len(found) > 1:
+        return _sharing(found[:MAX_RECIPIENTS])
+    return [Failure(one, prose) for one in _listed(prose, address, innocent)] if address else []
 
 
 def accuse_anybody(prose: str) -> str:
@@ -147,11 +160,62 @@ def _by_lines(
                 heads.append((address, number, found[2]))
     if any(has_domain(address) for address, _, _ in heads):
         heads = [head for head in heads if has_domain(head[0])]
+    return _blocks(lines, heads, of_transcript=pattern is _CODED)
+
+
+def _alike(lines: list[str], address: str, innocent: frozenset[str]) -> list[Failure]:
+    """The accused address and others in lines that begin as its line does (`Recipient: `)."""
+    label = next((line.partition(address)[0] for line in lines if address in line), "")
+    if not label.strip():
+        return []
+    heads = []
+    for number, line in enumerate(lines):
+        if line.startswith(label) and (found := ADDRESS.match(line, len(label))):
+            name = found[0].strip(".-")
+            if name == address or not _excused(name, innocent):
+                heads.append((name, number, line[found.end() :]))
+    failures = _sharing(_blocks(lines, heads))  # the label may be the reason: `Unknown user: `
+    return [failure._replace(text=f"{label}{failure.text}") for failure in failures]
+
+
+def _listed(prose: str, address: str, innocent: frozenset[str]) -> list[str]:
+    """The accused address and those that follow it in one list: `to <a@b>, <c@d>`."""
+    names = {address.lower(): address}
+    place = prose.find(address) + len(address)
+    while len(names) < MAX_RECIPIENTS and (found := _AND.match(prose, place)):
+        name = found[1].strip(".-")
+        if _excused(name, innocent):
+            break
+        names.setdefault(name.lower(), name)
+        place = found.end()
+    return list(names.values())
+
+
+def _sharing(failures: list[Failure]) -> list[Failure]:
+    """Addresses of a list that nothing is said about share the words below it."""
+    shared: list[Failure] = []
+    for failure in reversed(failures):
+        silent = not any(map(str.isalnum, ADDRESS.sub("", failure.text)))
+        text = shared[-1].text if silent and shared else failure.text
+        shared.append(Failure(failure.address, text))
+    return shared[::-1]
+
+
+def _blocks(
+    lines: list[str], heads: list[tuple[str, int, str]], *, of_transcript: bool = False
+) -> list[Failure]:
+    """The words about each address: from its line to the next one's."""
     texts: dict[str, list[str]] = {}
     names: dict[str, str] = {}
     for index, (address, number, rest) in enumerate(heads):
-        end = heads[index + 1][1] if index + 1 < len(heads) else len(lines)
+        start, end = number, heads[index + 1][1] if index + 1 < len(heads) else len(lines)
         block = [rest, *lines[number + 1 : end]]
+        if of_transcript:  # what was said stands above what the system made of it
+            while len(block) > 1 and block[-1].startswith(_TRANSCRIPT):
+                block.pop()
+            while start and lines[start - 1].startswith(_TRANSCRIPT):
+                start -= 1
+            block = [*lines[start:number], *block]
         key = address.lower()
         names.setdefault(key, address)
         texts.setdefault(key, []).extend(block)

@@ -33,7 +33,8 @@ def read_prose(context: Context, reporting_mta: str = "") -> Report:
     if weight <= PLENTY and autoreply.is_challenge(subject, words):
         context.steps.append("the text asks the sender to confirm: a challenge")
         return make_report(context, "auto-reply", challenge=True)
-    if weight < PLENTY and (sign := autoreply.is_marked(headers, subject)):
+    marked_wins = weight < PLENTY or (weight == PLENTY and not _from_system(context))
+    if marked_wins and (sign := autoreply.is_marked(headers, subject)):
         context.steps.append(f"auto-reply by {sign}")
         return make_report(context, "auto-reply")
     if weight >= ENOUGH and (bounce := _bounce(context, reporting_mta, weight)):
@@ -77,7 +78,7 @@ def _bounce_weight(context: Context) -> int:
         (6, "X-Failed-Recipients", "x-failed-recipients" in headers),
         (4, "report-type=delivery-status", _is_declared(context)),
         (2, "a mail system's From", system),
-        (1, "null return path", _has_null_path(headers)),
+        (1, "null return path", _has_null_path(headers, but_for_systems=system)),
         (2, "the subject", signal("failing_subject").search(title) is not None),
         (2, "the words", signal("failing_text").search(own) is not None),
         (1, "a returned copy", bool(context.returned)),
@@ -96,12 +97,13 @@ def _is_declared(context: Context) -> bool:
     return "delivery-status" in context.headers.get("content-type", "").lower()
 
 
-def _has_null_path(headers: dict[str, str]) -> bool:
+def _has_null_path(headers: dict[str, str], *, but_for_systems: bool = False) -> bool:
+    """Whether the return path is empty or a mail system's (which a From may say already)."""
     path = headers.get("return-path")
     if path is None:
         return False
     bare = path.strip(" <>")
-    return not bare or is_system(bare)
+    return not bare or (is_system(bare) and not but_for_systems)
 
 
 def _bounce(context: Context, reporting_mta: str, weight: int) -> Report | None:

@@ -4,7 +4,7 @@ import re
 
 from sendback.reports import autoreply, dsn, freetext, notices, prose
 from sendback.reports.context import RETURNED_KINDS, Context, judge, make_report
-from sendback.reports.envelope import decode_text
+from sendback.reports.envelope import decode_text, open_mail
 from sendback.reports.report import Report, ReportedRecipient
 
 _STATUS_KINDS = {"message/delivery-status", "message/global-delivery-status"}
@@ -44,7 +44,7 @@ def read_notice(context: Context) -> Report | None:
 
 def read_delivery_status(context: Context) -> Report | None:
     """The report of a delivery-status part, wherever it stands, or None when there is none."""
-    notification = _find(context)
+    notification = _find(context) or _find_forwarded(context)
     if notification is None:
         return None
     mta, deliveries = notification.reporting_mta, notification.deliveries
@@ -95,6 +95,24 @@ def _find(context: Context) -> dsn.Notification | None:
             return found
         best = best or found
     return best
+
+
+def _find_forwarded(context: Context) -> dsn.Notification | None:
+    """A report that a mail system passes on as an attachment and says nothing about itself."""
+    if b"message/delivery-status" not in context.mail.lower or not prose.looks_like_report(context):
+        return None
+    if freetext.find_failures(context.prose, context.failed_recipients, context.innocent()):
+        return None
+    for part in context.mail.parts:
+        if part.kind != "message/rfc822":
+            continue
+        for inner in open_mail(part.decoded()).parts:
+            if inner.kind in _STATUS_KINDS:
+                found = dsn.read_notification(decode_text(inner.decoded(), ""))
+                if found and found.deliveries:
+                    context.steps.append("a report inside an attached message")
+                    return found
+    return None
 
 
 def _judge_all(

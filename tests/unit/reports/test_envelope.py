@@ -12,7 +12,15 @@ from sendback.reports.envelope import decode_text, decode_words, open_mail, stri
 CORPUS = Path(__file__).parents[2] / "corpus" / "reports"
 
 
-@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.eml")), ids=lambda path: path.stem)
+def _is_well_formed(path: Path) -> bool:
+    message = email.message_from_bytes(path.read_bytes(), policy=email.policy.compat32)
+    return not any(part.defects for part in message.walk())
+
+
+WELL_FORMED = list(filter(_is_well_formed, sorted(CORPUS.glob("*.eml"))))
+
+
+@pytest.mark.parametrize("path", WELL_FORMED, ids=lambda path: path.stem)
 def test_well_formed_mime_is_split_as_the_standard_library_does(path):
     raw = path.read_bytes()
     whole = email.message_from_bytes(raw, policy=email.policy.compat32)
@@ -27,6 +35,10 @@ def test_well_formed_mime_is_split_as_the_standard_library_does(path):
     found = [part.kind for part in open_mail(raw).parts if part.kind != "preamble"]
 
     assert found == list(leaves(whole))
+
+
+def test_most_of_the_corpus_is_well_formed():
+    assert len(WELL_FORMED) > 350
 
 
 def test_html_becomes_lines():
@@ -83,3 +95,32 @@ def test_addresses_in_text():
     assert find_address("to <a.b+c@d-e.example>, now.") == "a.b+c@d-e.example"
     assert find_address("at a@b.example.") == "a@b.example"
     assert find_address("none @ all") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("anna@example.net<mailto:anna@example.net>", "anna@example.net"),
+        ("送信先メールアドレス：anna@example.net", "anna@example.net"),
+        ("宛先anna@example.netは存在しません", "anna@example.net"),
+        ("anna@example.net（550", "anna@example.net"),
+        ("<用户@例子.example>", "用户@例子.example"),
+        ("ännä@exämple.net.", "ännä@exämple.net"),
+        ("🐈@example.net", "🐈@example.net"),
+    ],
+)
+def test_an_address_ends_where_other_letters_begin(text, address):
+    assert find_address(text) == address
+
+
+@pytest.mark.parametrize(
+    ("field", "address"),
+    [
+        ('rfc822; "anna b"@example.net', '"anna b"@example.net'),
+        ("unknown; anna@example.net", "anna@example.net"),
+        ("RFC822 ; <anna@example.net>", "anna@example.net"),
+        ("x400; /C=US/S=anna/", ""),
+    ],
+)
+def test_fields_of_odd_types(field, address):
+    assert clean_address(field) == address
