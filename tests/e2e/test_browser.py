@@ -95,13 +95,45 @@ def test_a_followed_link_arrives_without_referrer_or_cookie(tmp_path, phone):
         assert [e["event_type"] for e in node.wait_events(1)] == ["engine_click"]
 
 
-def test_the_status_page_fits_a_phone(tmp_path, phone):
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_first_administrator_begins_looks_and_leaves(tmp_path, browser, width):
     with running_node(tmp_path / "data") as node:
+        [link] = set(re.findall(r"http://[^\s\"]+/welcome\?invitation=[\w-]+", node.log()))
+        context = browser.new_context(viewport={"width": width, "height": 844})
+        page = context.new_page()
         problems = []
-        phone.on("console", lambda message: problems.append(message.text))
-        phone.goto(node.admin + "/")
-        phone.screenshot(path=str(tmp_path / "status.png"))
+        page.on("console", lambda message: problems.append(message.text))
 
-        assert phone.evaluate("document.documentElement.scrollWidth") <= 390
-        assert "Everything runs." in phone.inner_text("header")
+        def fits(name):
+            page.screenshot(path=str(tmp_path / f"{name}.png"), full_page=True)
+            return page.evaluate("document.documentElement.scrollWidth") <= width
+
+        page.goto(node.admin + "/")
+        assert page.url == node.admin + "/login"
+        assert "one-time link" in page.inner_text("main")
+        assert fits("first")
+        page.goto(link)
+        assert fits("welcome")
+        page.get_by_label("name").fill("ann")
+        page.get_by_label("password").fill("correct horse battery")
+        page.get_by_role("button").click()
+
+        assert page.url == node.admin + "/"
+        assert "Everything runs." in page.inner_text("header")
+        assert page.inner_text(".visitor span") == "ann"
+        assert fits("status")
+        page.get_by_role("button", name="Log out").click()
+        assert page.url == node.admin + "/login"
+        assert fits("login")
+        assert context.cookies() == []
+        page.goto(node.admin + "/")
+        assert page.url == node.admin + "/login"
+
+        page.get_by_label("Name").fill("ann")
+        page.get_by_label("Password").fill("correct horse battery")
+        page.get_by_role("button").click()
+        page.get_by_role("link", name="REST API").click()
+        assert "REST API, version 1" in page.inner_text("h1")
+        assert fits("api")
         assert problems == []
+        context.close()

@@ -146,11 +146,14 @@ def test_sighup_reloads_and_a_broken_file_keeps_the_old_one(tmp_path):  # fault 
     file = tmp_path / "sendback.toml"
     file.write_text("server_id = 'before'\n")
     with running_node(tmp_path / "data", arguments=["--config", str(file)]) as node:
+        key = json.loads(node.cli("api-key", "create", "t", "--scope", "read", "--json").stdout)
+        status = urllib.request.Request(
+            node.admin + "/api/v1/status", headers={"Authorization": f"Bearer {key['key']}"}
+        )
 
         def server() -> str:
-            with urllib.request.urlopen(node.admin + "/", timeout=30) as page:
-                text = page.read().decode()
-            return text.split("<dt>Server</dt><dd>")[1].split("<")[0]
+            with urllib.request.urlopen(status, timeout=30) as answer:
+                return json.load(answer)["facts"]["Server"]
 
         assert server() == "before"
         file.write_text("server_id = \n")
@@ -193,7 +196,8 @@ def test_the_admin_port_says_what_runs(tmp_path):
         assert status == 200
         for part in ("web", "admin", "smtp", "submission", "worker"):
             assert f'sendback_up{{part="{part}"}} 1.0' in metrics
-        assert "Everything runs." in get("/")[1]
+        assert "<h1>sendback</h1>" in get("/")[1]  # led to /login
+        assert "Everything runs." not in get("/")[1]
         assert get("/ask?domain=localhost")[0] == 200
         assert get("/ask?domain=evil.example")[0] == 404
         assert get("/ask?domain=")[0] == 404

@@ -1,4 +1,4 @@
-"""The admin port: one Flask app of status page, machine routes and REST API.
+"""The admin port: one Flask app of pages for people, machine routes and REST API.
 
 Private by default (127.0.0.1). Every answer carries the headers of a page that nobody may frame,
 sniff or cache.
@@ -6,15 +6,18 @@ sniff or cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from flask import Flask, Response, render_template
+from flask import Flask, Response
 
-from sendback.admin import ops
+from sendback.admin import ops, pages
+from sendback.admin.auth import Access
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "Referrer-Policy": "no-referrer",
+    # Under `no-referrer` browsers send `Origin: null` with our own forms (Fetch, "append Origin").
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
@@ -23,31 +26,25 @@ _HEADERS = {
 
 def create_admin_app(
     readings: ops.Readings,
+    access: Access,
     *,
-    facts: dict[str, str],
+    facts: Mapping[str, str],
+    sends: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     extensions: Sequence[Callable[[Flask], None]] = (),
 ) -> Flask:
     """The admin application.
 
-    `facts` are the lines of the status page's head (addresses, paths, version); `extensions`
-    register further routes, the REST API among them.
+    `facts` are the lines of the status page's head (addresses, paths, version), `sends` the newest
+    sends with their counts; `extensions` register further routes, the REST API among them.
     """
     app = Flask("sendback.admin")
+    app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
     app.register_blueprint(ops.blueprint(readings))
+    pages.add_login_pages(app, access)
+    pages.add_status_page(app, access, readings, facts, sends)
+    pages.add_error_pages(app)
     for extend in extensions:
         extend(app)
-
-    @app.get("/")
-    def status_page() -> str:
-        statuses = [{**s, "uptime": ops.uptime(s)} for s in readings.statuses()]
-        return render_template(
-            "status.html",
-            facts=facts,
-            statuses=sorted(statuses, key=lambda s: (s["part"], s["pid"])),
-            problems=ops.problems(readings),
-            backlogs=readings.backlogs(),
-            last_seq=readings.last_seq(),
-        )
 
     @app.after_request
     def seal(response: Response) -> Response:

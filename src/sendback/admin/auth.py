@@ -16,15 +16,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, g, redirect, render_template, request
+from flask import Response, g, redirect, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug.exceptions import Forbidden, TooManyRequests, Unauthorized
 
 from sendback.database.accounts import ABSOLUTE_MS, Accounts, Principal
-from sendback.errors import SendbackError, Unavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -206,63 +205,3 @@ def node_secret(path: Path) -> bytes:
     with os.fdopen(descriptor, "wb") as file:
         file.write(secret)
     return secret
-
-
-def add_login_pages(app: Flask, access: Access) -> None:
-    """`/login`, `/logout`, and `/welcome` for whoever was invited."""
-
-    @app.get("/login")
-    def login_page() -> str:
-        return render_template("login.html", problem="")
-
-    @app.post("/login")
-    def login() -> Any:
-        access.check_same_site()
-        form = request.form
-        try:
-            session = access.log_in(
-                form.get("name", ""), form.get("password", ""), form.get("code", "").strip()
-            )
-        except Unavailable:
-            return render_template("login.html", problem="The main database is down."), 503
-        if session is None:
-            return render_template("login.html", problem="Name, password or code is wrong."), 403
-        return _to_front_page(access, session)
-
-    @app.post("/logout")
-    def logout() -> Any:
-        access.principal()
-        if "session_id" in g:
-            access.accounts.logout(g.session_id)
-        response = redirect("/login", 303)
-        response.delete_cookie(COOKIE)
-        return response
-
-    @app.get("/welcome")
-    def welcome_page() -> Any:
-        secret = request.args.get("invitation", "")
-        if not access.accounts.is_invitation(secret):
-            problem = "This invitation was used already, or is too old."
-            return render_template("login.html", problem=problem), 404
-        return render_template("welcome.html", invitation=secret, problem="")
-
-    @app.post("/welcome")
-    def welcome() -> Any:
-        access.check_same_site()
-        form = request.form
-        secret, name = form.get("invitation", ""), form.get("name", "").strip()
-        password = form.get("password", "")
-        try:
-            access.accounts.accept(secret, name, password)
-        except SendbackError as error:
-            page = render_template("welcome.html", invitation=secret, problem=str(error))
-            return page, 422
-        session = access.log_in(name, password, "")
-        assert session is not None
-        return _to_front_page(access, session)
-
-
-def _to_front_page(access: Access, session: str) -> Any:
-    response = redirect("/", 303)
-    access.set_cookie(response, session)  # type: ignore[arg-type]
-    return response

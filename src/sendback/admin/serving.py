@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask
 
 if TYPE_CHECKING:
+    from sendback.admin.auth import Access
     from sendback.admin.ops import Readings
     from sendback.bootstrap.processes import AdminParts
 
@@ -19,8 +20,11 @@ def __getattr__(name: str) -> Flask:
     if name != "application":
         raise AttributeError(name)
     from sendback import bootstrap
+    from sendback.admin import auth
     from sendback.admin.app import create_admin_app
     from sendback.admin.ops import Readings
+    from sendback.bootstrap.api import accounts_of
+    from sendback.database.figures import Figures
 
     parts = bootstrap.build_admin()
     readings = Readings(
@@ -30,16 +34,26 @@ def __getattr__(name: str) -> Flask:
         last_seq=parts.last_seq,
         catalog=parts.catalog,
     )
-    app = create_admin_app(readings, facts=parts.facts, extensions=[_with_api(parts, readings)])
+    secret = auth.node_secret(parts.core.path / "control" / "session-secret")
+    access = auth.Access(accounts_of(parts.core), secret)
+    with_api = _with_api(parts, readings, access)
+    figures = Figures(parts.core.database)
+    app = create_admin_app(
+        readings,
+        access,
+        facts=parts.facts,
+        sends=lambda: figures.sends(limit=10),
+        extensions=[with_api],
+    )
     globals()[name] = app
     return app
 
 
-def _with_api(parts: AdminParts, readings: Readings) -> Callable[[Flask], None]:
-    """Adds the login pages and the REST API."""
-    from sendback.admin import auth, ops
+def _with_api(parts: AdminParts, readings: Readings, access: Access) -> Callable[[Flask], None]:
+    """Adds the REST API."""
+    from sendback.admin import ops
     from sendback.admin.api import Services, mount
-    from sendback.bootstrap.api import accounts_of, api_parts
+    from sendback.bootstrap.api import api_parts
 
     def status() -> dict[str, Any]:
         return {
@@ -50,11 +64,8 @@ def _with_api(parts: AdminParts, readings: Readings) -> Callable[[Flask], None]:
         }
 
     def extend(app: Flask) -> None:
-        secret = auth.node_secret(parts.core.path / "control" / "session-secret")
-        access = auth.Access(accounts_of(parts.core), secret)
         made = api_parts(parts.core, status=status, readings=parts.backlogs)
         services = Services(**made, stopping=_told_to_end())
-        auth.add_login_pages(app, access)
         mount(app, services, access)
 
     return extend

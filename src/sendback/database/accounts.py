@@ -109,6 +109,11 @@ class Accounts:
             rows = connection.execute(sa.select(users).order_by(users.c.name)).all()
         return [User(row.name, row.role, bool(row.totp_secret), row.created_ms) for row in rows]
 
+    def has_users(self) -> bool:
+        """False until the first administrator was made."""
+        with self._database.read() as connection:
+            return connection.execute(sa.select(users.c.name).limit(1)).first() is not None
+
     def set_password(self, name: str, password: str, *, actor: str) -> None:
         """A new password; every session of the user ends. NotFound, Malformed."""
         self._change_user(name, {"password_hash": _hashed(password)}, "passwd", actor)

@@ -1,5 +1,6 @@
 """Logging in, staying in, and who is kept out (facts/reliability.md W15, 7 D)."""
 
+import re
 import time
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from sendback.admin.auth import COOKIE, node_secret
 from sendback.database import accounts
 from sendback.database.accounts import totp
+from sendback.database.statistics import Statistics
 from sendback.errors import Malformed, NotFound
 
 PASSWORD = "correct horse battery"
@@ -228,3 +230,47 @@ def test_the_nodes_secret_is_made_once_and_kept_private(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
     path.write_bytes(b"")
     assert len(node_secret(path)) == 32
+
+
+def test_the_status_page_is_for_those_who_may_read(ann):
+    client = ann.app.test_client()
+    asked = client.get("/")
+    assert (asked.status_code, asked.headers["Location"]) == (302, "/login")
+    for open_to_machines in ("/healthz", "/readyz", "/metrics"):
+        assert client.get(open_to_machines).status_code == 200
+    assert client.get("/ask?domain=file.example").status_code == 200
+
+    counted = Statistics(ann.database, "me")
+    counted.consume(ann.events.read(0, 10))
+    log_in(ann, client)
+    page = client.get("/")
+    assert re.search(r"<td>s1</td><td>news</td>\s*<td class=\"number\">1</td>", page.text)
+    assert "Everything runs." in page.text
+    assert "<span>ann</span>" in page.text
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert not re.search(r"<script|<style|style=|\son\w+=", page.text)
+    token = re.search(r'name="csrf_token" value="(\w+)"', page.text)[1]
+    assert client.post("/logout", data={"csrf_token": "x" * 64}).status_code == 403
+    assert client.post("/logout", data={"csrf_token": token}).headers["Location"] == "/login"
+    assert client.get("/").status_code == 302
+
+
+def test_the_login_page_says_how_the_first_administrator_begins(node):
+    client = node.app.test_client()
+    assert "one-time link" in client.get("/login").text
+    node.accounts.add_user("ann", PASSWORD, "read", actor="t")
+    assert "one-time link" not in client.get("/login").text
+
+
+def test_pages_survive_a_database_that_is_down(ann, tmp_path):
+    client = ann.app.test_client()
+    log_in(ann, client)
+    ann.database.close()
+    (tmp_path / "sendback.sqlite").unlink()
+    (tmp_path / "sendback.sqlite").mkdir()
+
+    for path in ("/", "/login", "/welcome?invitation=x"):
+        answer = client.get(path)
+        assert answer.status_code == 503, path
+        assert "main database" in answer.text
+    assert client.get("/healthz").status_code == 200
