@@ -10,6 +10,7 @@ import base64
 import binascii
 import enum
 import hmac
+from collections.abc import Callable
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -84,6 +85,23 @@ def seal(
     """
     binary = seal_binary(keyring.signing, purpose, version, body, associated)
     return encode_address(binary) if purpose is Purpose.BOUNCE else encode(binary)
+
+
+def sealing(keyring: Keyring, purpose: Purpose, version: Version) -> Callable[[bytes], str]:
+    """`seal` for many bodies of one purpose and one sealed version, at half its cost."""
+    assert version in _SEALED
+    sealer = keyring.signing.sealers[purpose]
+    assert sealer is not None
+    encrypt = sealer.encrypt
+    header = bytes((version, keyring.signing.key_id))
+    associated = [header]
+    to_text, to_url = binascii.b2a_base64, _TO_URL
+
+    def one(body: bytes) -> str:
+        binary = header + encrypt(body, associated)
+        return to_text(binary, newline=False).translate(to_url).rstrip(b"=").decode()
+
+    return one
 
 
 def seal_binary(

@@ -18,6 +18,7 @@ from sendback.tokens import MAX_TEXT, Opened
 #: Path and question mark of the longest route; a token must fit a request line with it.
 MAX_TOKEN = MAX_TEXT - 512
 
+_CLICK = LinkKind.CLICK
 #: The destination of a List-Unsubscribe header is the sender's business: it has no URL.
 HEADER_LINK = LinkFacts(url="", kind=LinkKind.UNSUB_HEADER)
 
@@ -112,6 +113,8 @@ class Backend(Protocol):
 
 def purpose_of(link: LinkFacts) -> Purpose:
     """The route that a link is made for."""
+    if link.kind is _CLICK:
+        return Purpose.UNI if link.universal else Purpose.CLICK
     if link.kind.is_unsubscribe:
         return Purpose.UNSUB
     return Purpose.UNI if link.universal else Purpose.CLICK

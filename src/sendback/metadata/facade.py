@@ -158,9 +158,7 @@ class Metadata:
         self, links: Sequence[LinkFacts], link_tokens: Sequence[str]
     ) -> tuple[tuple[Purpose, str], ...]:
         self._counts["untracked_links"] += link_tokens.count("")
-        return tuple(
-            (purpose_of(link), token) for link, token in zip(links, link_tokens, strict=True)
-        )
+        return tuple(zip(map(purpose_of, links), link_tokens, strict=True))
 
     # -- somebody comes back -----------------------------------------------------------------
 

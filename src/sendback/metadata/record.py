@@ -32,6 +32,14 @@ _KINDS = tuple(LinkKind)
 _PRIVACIES = tuple(Privacy)
 #: How URLs begin; the first byte of a URL. 0: it is spelled out.
 _PREFIXES = ("", "https://www.", "https://", "http://www.", "http://")
+_PREFIX_LENGTHS = tuple(map(len, _PREFIXES))
+_HTML_OR_TEXT = ("h", "t")
+_FLAGS = {
+    (kind, universal, is_text): int(kind) | _UNIVERSAL * universal | _TEXT * is_text
+    for kind in LinkKind
+    for universal in (False, True)
+    for is_text in (False, True)
+}
 
 
 def encode(message: MessageFacts, link: LinkFacts | None = None) -> bytes:
@@ -41,18 +49,26 @@ def encode(message: MessageFacts, link: LinkFacts | None = None) -> bytes:
 
 def encode_link(link: LinkFacts) -> bytes:
     """The part of a link."""
-    flags = int(link.kind)
-    prefix = next((n for n in (1, 2, 3, 4) if link.url.startswith(_PREFIXES[n])), 0)
-    parts = [b"", bytes((prefix,)), _encode_text(link.url[len(_PREFIXES[prefix]) :], "url")]
-    if link.universal:
-        flags |= _UNIVERSAL
-    if link.html_or_text == "t":
-        flags |= _TEXT
-    elif link.html_or_text != "h":
+    url, pos = link.url, link.pos
+    prefix = 0
+    if url.startswith("https://"):
+        prefix = 1 if url.startswith("www.", 8) else 2
+    elif url.startswith("http://"):
+        prefix = 3 if url.startswith("www.", 7) else 4
+    try:
+        octets = url[_PREFIX_LENGTHS[prefix] :].encode()
+    except UnicodeEncodeError:
+        raise _half_a_pair("url") from None
+    size = len(octets)
+    flags = _FLAGS[link.kind, link.universal, link.html_or_text == "t"]
+    if link.html_or_text not in _HTML_OR_TEXT:
         raise Malformed("html_or_text is h or t", field="html_or_text")
-    if link.pos:
+    if 0 < pos < 0x80 > size and not link.link_id:  # nearly every link
+        return b"%c%c%c%b%c" % (flags | _HAS_POS, prefix, size, octets, pos)
+    parts = [b"", bytes((prefix,)), encode_number(size), octets]
+    if pos:
         flags |= _HAS_POS
-        parts.append(encode_number(link.pos))
+        parts.append(encode_number(pos))
     if link.link_id:
         flags |= _HAS_LINK_ID
         parts.append(_encode_text(link.link_id, "link_id"))
@@ -227,7 +243,7 @@ def _encode_text(text: str, field: str) -> bytes:
     try:
         octets = text.encode()
     except UnicodeEncodeError:
-        raise Malformed(f"{field} holds half a surrogate pair", field=field) from None
+        raise _half_a_pair(field) from None
     return encode_number(len(octets)) + octets
 
 
@@ -244,6 +260,10 @@ def _decode_text(body: bytes, at: int) -> tuple[str, int]:
 
 def _day(tagged_at: int) -> str:
     return dt.datetime.fromtimestamp(tagged_at, dt.UTC).strftime("%Y%m%d")
+
+
+def _half_a_pair(field: str) -> Malformed:
+    return Malformed(f"{field} holds half a surrogate pair", field=field)
 
 
 def _newer(what: str) -> Malformed:

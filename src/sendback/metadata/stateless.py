@@ -5,14 +5,14 @@ tokens that external storage makes like stateless: opens, complaints, bounces.
 """
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sendback.errors import Malformed
 from sendback.metadata import dictionary, record
 from sendback.metadata.base import HEADER_LINK, MAX_TOKEN, BounceRef, NotStorable, purpose_of
 from sendback.model import LinkFacts, MessageFacts, TrackingData
 from sendback.secret_constants import Key, Keyring, Purpose
-from sendback.tokens import Opened, Version, seal
+from sendback.tokens import Opened, Version, seal, sealing
 
 _RECIPIENT_HASH = 8
 _SEND_HASH = 6
@@ -31,15 +31,29 @@ class Stateless:
     ) -> tuple[list[str], str]:
         """See the port; NotStorable when even the message does not fit a URL."""
         tail = _encode_message(message)
+        deflate = dictionary.deflate if self._compress else None
+        encode = record.encode_link
+        sealers: dict[int, Callable[[bytes], str]] = {}
         tokens = []
-        for link in links:
+        for link in (*links, HEADER_LINK):
             try:
-                body = record.encode_link(link) + tail
+                body = encode(link) + tail
             except Malformed:
                 tokens.append("")
                 continue
-            tokens.append(self._seal(keyring, purpose_of(link), body))
-        header = self._seal(keyring, Purpose.UNSUB, record.encode_link(HEADER_LINK) + tail)
+            if len(body) > dictionary.MAX_INFLATED:
+                tokens.append("")
+                continue
+            packed = deflate(body) if deflate else body
+            is_deflated = len(packed) < len(body)
+            route = body[0] << 1 | is_deflated  # the first byte tells the link's purpose
+            seal_one = sealers.get(route)
+            if seal_one is None:
+                version = Version.STATELESS_DEFLATED if is_deflated else Version.STATELESS
+                seal_one = sealers[route] = sealing(keyring, purpose_of(link), version)
+            token = seal_one(packed if is_deflated else body)
+            tokens.append(token if len(token) <= MAX_TOKEN else "")
+        header = tokens.pop()
         if not header:
             raise NotStorable(_TOO_LONG)
         return tokens, header
@@ -75,13 +89,6 @@ class Stateless:
 
     def close(self) -> None:
         """Nothing to close."""
-
-    def _seal(self, keyring: Keyring, purpose: Purpose, body: bytes) -> str:
-        if len(body) > dictionary.MAX_INFLATED:
-            return ""
-        version, packed = self._pack(body)
-        token = seal(keyring, purpose, version, packed)
-        return token if len(token) <= MAX_TOKEN else ""
 
     def _pack(self, body: bytes) -> tuple[Version, bytes]:
         if self._compress:
