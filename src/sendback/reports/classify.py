@@ -18,19 +18,11 @@ _ANSWERED = re.compile(
 #: The sender or the host was refused: whatever the reply says, it is not about the recipient.
 _BEFORE_RCPT = (
     (
+        "mail from",
         "rejected",
-        re.compile(
-            r"(?:after|in reply to|in response to|response to|during) (?:pipelined )?mail from"
-            r"|but sender was rejected"
-        ),
+        re.compile(r"(?:after|in reply to|response to|during) (?:pipelined )?mail from"),
     ),
-    (
-        "blocked",
-        re.compile(
-            r"(?:after|in reply to|in response to|response to|during) (?:helo|ehlo)"
-            r"|but my name was rejected"
-        ),
-    ),
+    ("lo", "blocked", re.compile(r"(?:after|in reply to|response to|during) (?:helo|ehlo)")),
 )
 #: Stage of the dialog, from Exim, Postfix, Sendmail, qmail, m-FILTER, Google texts.
 _STAGES = (
@@ -142,8 +134,8 @@ def _by_text(
     steps.append(f"{name}: {origin} for {found.reason} matches {shown[0][:80]!r}" if shown else "")
     reason = found.reason
     if codes.REASONS[reason].bad and reason != "notaccept":
-        for earlier, pattern in _BEFORE_RCPT:
-            if pattern.search(plain) and "rcpt to" not in plain:
+        for word, earlier, pattern in _BEFORE_RCPT:
+            if word in plain and pattern.search(plain) and "rcpt to" not in plain:
                 steps.append(f"refused before the recipient was named: {earlier}")
                 return earlier
         if reason == "hostunknown" and (code or field)[2:4] == "7.":

@@ -32,6 +32,10 @@ _LED = re.compile(
     rf"^[ \t]*(?:[>*•·-]+[ \t]+|\d+[.)][ \t]+)?[<\"'\[(]*({_ADDRESS})[>\"'\])]*"
     rf"(?=[\s,;.(<\uff08\uff1a\uff0c\u3001\u3002]|$)(.*)$"
 )
+#: `Anna Example <addr>: text` and what Outlook makes of it, `Anna (addr)<mailto:addr>`.
+_DISPLAYED = re.compile(rf"^[ \t]*[\w.,'\" -]{{1,60}}[<(]({_ADDRESS})[>)](?=[ \t]*:|<mailto:)(.*)$")
+#: A line after which an address is the sender's.
+_SENT_BY = re.compile(r"(?:sent by|from|sender)[ \t]*:?[ \t]*$", re.IGNORECASE)
 _CODED = re.compile(
     rf"^[ \t]*(?:[45]\d\d[ -](?:[45]\.\d\.\d+ )?)<?({_ADDRESS})>?[.,:]+(?=\s|$)(.*)$"
 )
@@ -123,6 +127,7 @@ def find_failures(
         (_COLON, innocent),
         (_CODED, innocent),
         (_LED, innocent),
+        (_DISPLAYED, innocent),
         (_COLON, _ANYBODY),
     ):
         if found := _by_lines(lines, pattern, spared):
@@ -156,11 +161,17 @@ def _by_lines(
         found = pattern.match(line)
         if found:
             address = found[1].strip(".-")
-            if not _excused(address, innocent):
+            if not _excused(address, innocent) and not _is_senders(lines, number):
                 heads.append((address, number, found[2]))
     if any(has_domain(address) for address, _, _ in heads):
         heads = [head for head in heads if has_domain(head[0])]
     return _blocks(lines, heads, of_transcript=pattern is _CODED)
+
+
+def _is_senders(lines: list[str], number: int) -> bool:
+    """Whether the line above, blank ones aside, says that the sender follows."""
+    above = next((line for line in lines[max(0, number - 3) : number][::-1] if line.strip()), "")
+    return _SENT_BY.search(above[-40:]) is not None
 
 
 def _alike(lines: list[str], address: str, innocent: frozenset[str]) -> list[Failure]:

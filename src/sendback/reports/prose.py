@@ -15,6 +15,12 @@ ENOUGH = 3
 PLENTY = 5
 
 _REPLY_PREFIX = re.compile(r"\s*(?:re|fwd?|aw|wg|sv|rv|tr|vs|antw|ответ)\s*:", re.IGNORECASE)
+#: Subjects that state the reason, not the subject of the returned message.
+_TITLED = re.compile(
+    r"(?:returned mail|delivery (?:failure|error)|mail (?:failed|failure))[ \t]*[:;-](.{4,200})",
+    re.IGNORECASE,
+)
+_UNTOLD = ("onhold", "undefined")
 _GIVEN_UP = re.compile(r"fail|undeliver|returned")
 #: HOST of qmail's first line and its variants: "the qmail-send program at HOST."
 _QSBF = re.compile(r"(?:program|agent|daemon|server) at ([a-z0-9.-]{3,255})")
@@ -82,6 +88,7 @@ def _bounce_weight(context: Context) -> int:
         (2, "the subject", signal("failing_subject").search(title) is not None),
         (2, "the words", signal("failing_text").search(own) is not None),
         (1, "a returned copy", bool(context.returned)),
+        (1, "Auto-Submitted", headers.get("auto-submitted", "").lower().startswith("auto-gen")),
         (-2, "a person's answer", answer or (not system and "in-reply-to" in headers)),
         (-1, "a mailing list", not system and ("list-id" in headers or "list-post" in headers)),
         (-1, "List-Unsubscribe", not system and "list-unsubscribe" in headers),
@@ -131,6 +138,11 @@ def _bounce(context: Context, reporting_mta: str, weight: int) -> Report | None:
             delivery = dsn.Delivery(failure.address, "", action, "", "", "")
             known = judged[failure.text] = judge(context, delivery, mta, failure.text)
         recipients.append(msgspec.structs.replace(known, address=failure.address))
+    words = _TITLED.match(context.subject)
+    if len(recipients) == 1 and words and recipients[0].reason in _UNTOLD:
+        context.steps.append("the text gives no reason, but the subject may")
+        delivery = dsn.Delivery(recipients[0].address, "", action, "", "", "")
+        recipients = [judge(context, delivery, mta, words[1])]
     return make_report(context, kind, tuple(recipients), reporting_mta=mta)
 
 

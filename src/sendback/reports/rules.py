@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any, NamedTuple
 
-from sendback.reports.addresses import ADDRESS
+from sendback.reports.addresses import ADDRESS, ASCII_ADDRESS
 from sendback.reports.phrases import Phrases
 
 #: Characters of a text that the rules look at.
@@ -19,6 +19,7 @@ RULE_CAP = 4096
 
 _SPACE = re.compile(r"\s+")
 _BRACKETED = re.compile(rf"[<\[(]?(?:{ADDRESS.pattern})[>\])]?")
+_ASCII_BRACKETED = re.compile(rf"[<\[(]?(?:{ASCII_ADDRESS.pattern})[>\])]?")
 _CONTINUATION = re.compile(r"(?<=\s)([45]\d\d)-(?:[45]\.\d{1,3}\.\d{1,3} )?")
 #: IronPort and SES put their own guess before the reply they got.
 _GUESS = re.compile(
@@ -95,7 +96,7 @@ def normalise(text: str, recipient: str = "") -> str:
         def token(found: re.Match[str]) -> str:
             return "<rcpt>" if wanted and wanted in found[0] else "<addr>"
 
-        text = _BRACKETED.sub(token, text)
+        text = (_ASCII_BRACKETED if text.isascii() else _BRACKETED).sub(token, text)
     if "-" in text:
         text = _GUESS.sub("", text)
         text = _CONTINUATION.sub("", text)

@@ -101,9 +101,9 @@ def test_addresses_in_text():
     ("text", "address"),
     [
         ("anna@example.net<mailto:anna@example.net>", "anna@example.net"),
-        ("送信先メールアドレス：anna@example.net", "anna@example.net"),
+        ("送信先メールアドレス\uff1aanna@example.net", "anna@example.net"),
         ("宛先anna@example.netは存在しません", "anna@example.net"),
-        ("anna@example.net（550", "anna@example.net"),
+        ("anna@example.net\uff08550", "anna@example.net"),
         ("<用户@例子.example>", "用户@例子.example"),
         ("ännä@exämple.net.", "ännä@exämple.net"),
         ("🐈@example.net", "🐈@example.net"),
