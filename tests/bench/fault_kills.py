@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from web_targets import KEYRING, issued
 
+from bench.web_targets import KEYRING, issued
 from sendback.agents import classify, load_rules
 from sendback.eventlog import EventLog
 from sendback.finishing import Finishing, Unparsed
@@ -124,13 +124,14 @@ def _capture(folder: Path, number: int, level: Level, pipe: int) -> None:
 
 def _work(folder: Path, pipe: int) -> None:
     os.close(pipe)
-    finishing, _log = _finishing(folder)
+    finishing, _log = finishing_of(folder)
     while True:
         if not finishing.step():
             time.sleep(0.005)
 
 
-def _finishing(folder: Path) -> tuple[Finishing, EventLog]:
+def finishing_of(folder: Path) -> tuple[Finishing, EventLog]:
+    """Finishing and the log of `folder`, as the worker has them."""
     metadata, rules = Metadata(KEYRING), load_rules()
     log = EventLog(folder / "events.sqlite")
     finishing = Finishing(
@@ -150,7 +151,7 @@ class _Recovered(msgspec.Struct):
 
 
 def _recovered(folder: Path) -> list[_Recovered]:
-    finishing, log = _finishing(folder)
+    finishing, log = finishing_of(folder)
     while finishing.step():
         pass
     found, after = [], 0
