@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from sendback.relay import Relay
     from sendback.tagging import Tagging
 
-_LOOPBACK = ("127.0.0.0/8", "::1/128")
-
 
 @dataclass
 class SubmissionParts:
@@ -30,7 +28,6 @@ class SubmissionParts:
     relay: Relay
     journal: Journal
     deferred: Path
-    allowed_networks: tuple[str, ...]
     is_suppressed: Callable[[str, str], bool] | None
     counters: Callable[[Mapping[str, int]], None]
     """Hand over the server's live counters, for the status file."""
@@ -68,8 +65,6 @@ def build_submission() -> SubmissionParts:
         relay=relay,
         journal=journal,
         deferred=core.path / "deferred",
-        allowed_networks=settings.submission.allowed_networks
-        or (() if settings.submission.users else _LOOPBACK),
         is_suppressed=_fail_open(core) if settings.submission.suppress == "refuse" else None,
         counters=handed.append,
         close=close,

@@ -233,9 +233,10 @@ def _checked(settings: Settings, origins: Mapping[str, str]) -> Settings:
         if bool(listener.tls_certificate) != bool(listener.tls_key):
             given = "tls_key" if listener.tls_key else "tls_certificate"
             raise wrong(f"{section}.{given}", "give tls_certificate and tls_key together")
-    host, _ = parse_listen(settings.submission.listen)
-    open_to = settings.submission.allowed_networks or settings.submission.users
-    if not _is_loopback(host) and not open_to:
+    host, port = parse_listen(settings.submission.listen)
+    networks_are_set = "submission.allowed_networks" in origins
+    open_to = networks_are_set and settings.submission.allowed_networks
+    if not _is_loopback(host) and not open_to and not settings.submission.users:
         raise wrong(
             "submission.listen",
             "not a loopback address, and neither allowed_networks nor users is set",
@@ -243,6 +244,9 @@ def _checked(settings: Settings, origins: Mapping[str, str]) -> Settings:
         )
     if settings.submission.users and not settings.submission.tls_certificate:
         raise wrong("submission.users", "AUTH needs tls_certificate and tls_key: never in clear")
+    for route in settings.smtp_route:
+        if route.port == port and (route.host == host or _is_loopback(route.host)):
+            raise wrong("smtp_route", f"{route.host}:{port} is this node's own submission port")
     return settings
 
 

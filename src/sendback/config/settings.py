@@ -73,8 +73,8 @@ class Submission(_Section, frozen=True, kw_only=True):
     listen: Annotated[str, help_text("address:port")] = "127.0.0.1:2587"
     protocol: Annotated[Literal["smtp", "lmtp"], help_text("what clients speak")] = "smtp"
     allowed_networks: Annotated[
-        tuple[str, ...], help_text("CIDRs that may send without AUTH; loopback when unset")
-    ] = ()
+        tuple[str, ...], help_text("CIDRs that may send without AUTH; [] when all must log in")
+    ] = ("127.0.0.0/8", "::1/128")
     users: Annotated[dict[str, str], help_text("AUTH name to password, over STARTTLS")] = {}
     user_mail_classes: Annotated[
         dict[str, str], help_text("AUTH name to the mail class of its messages")

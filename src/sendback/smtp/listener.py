@@ -11,8 +11,10 @@ from pathlib import Path
 
 from sendback.errors import NotFound, Unavailable
 from sendback.inbound import Inbound
+from sendback.smtp.envelope import Envelope
+from sendback.smtp.replies import OK, STORAGE_FULL
 from sendback.smtp.server import Limits, Server, tls_context
-from sendback.smtp.session import OK, STORAGE_FULL, Envelope, Session
+from sendback.smtp.session import Session
 
 _UNKNOWN = b"550 5.1.1 No such mailbox here\r\n"
 #: Dot-stuffing adds one octet a line at most; a little more than is kept of the message.
@@ -57,10 +59,6 @@ class Listener:
         session.server.count("messages")
         return OK
 
-    async def login(self, user: str, password: str) -> object | None:  # noqa: ARG002
-        """Nobody logs in here."""
-        return None
-
 
 async def serve_listener(
     inbound: Inbound,
@@ -82,8 +80,9 @@ async def serve_listener(
     `trusted_proxies`: addresses that must send a PROXY header; empty when none is accepted.
     `on_server` gets the `Server`, whose `counters` are the figures for /metrics.
     """
+    handler = Listener(inbound, is_full=is_full)
     server = Server(
-        Listener(inbound, is_full=is_full),
+        lambda server: Session(server, handler),
         hostname=hostname,
         limits=Limits(
             keep_bytes=keep_bytes + _STUFFING,

@@ -1,7 +1,8 @@
 """All connections of one process: caps, time limits, memory budget, TLS, draining.
 
-One sweep a second over the sessions in place of a timer for each. Nothing here knows what mail
-is about; `Handler` does. Several processes share a port by SO_REUSEPORT.
+One sweep a second over the sessions in place of a timer for each. Nothing here knows a command, nor
+what mail is about: both doors bring their own protocol. Several processes share a port by
+SO_REUSEPORT.
 """
 
 import asyncio
@@ -11,17 +12,17 @@ import ipaddress
 import logging
 import socket
 import ssl
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from sendback.errors import Misconfigured, Unavailable
-from sendback.smtp.session import STORAGE_FULL, Handler, Session
-from sendback.smtp.wire import Wire
+from sendback.smtp.arriving import Arriving
+from sendback.smtp.replies import FAULT, SHUTTING_DOWN, STORAGE_FULL, TIMEOUT
 
 log = logging.getLogger("sendback.smtp")
-_FAULT = b"451 4.3.0 Temporary fault here, try again later\r\n"
-_TIMEOUT = b"421 4.4.2 Timeout, closing connection\r\n"
+_Result = TypeVar("_Result")
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -50,42 +51,66 @@ class Limits:
     drain_seconds: float = 10.0
 
 
+class Connection(Protocol):
+    """What the server must know of a session, whichever protocol class it is."""
+
+    peer_ip: str
+    counted_ip: str | None
+    """Under what the per-address cap counts it; None until it is admitted."""
+    arriving: Arriving | None
+    """Set between DATA's 354 and the final dot."""
+    is_busy: bool
+    """A command that takes time runs; what comes meanwhile waits."""
+    is_leaving: bool
+    """The server drains: close after the answer that is due."""
+    started: float
+    last_read: float
+
+    @property
+    def is_closing(self) -> bool:
+        """True once nothing further is read or answered."""
+
+    def close(self, reply: bytes = b"") -> None:
+        """Say goodbye and close; nothing further is read."""
+
+    def abort(self) -> None:
+        """End now."""
+
+
 class Server:
     """Holds a process's sessions of one door. Use: `await Server(...).serve(sock, stop)`."""
 
     def __init__(
         self,
-        handler: Handler,
+        session: Callable[["Server"], asyncio.BaseProtocol],
         *,
         hostname: str,
         limits: Limits,
         tls: ssl.SSLContext | None = None,
         trusted_proxies: Iterable[str] = (),
-        has_login: bool = False,
-        is_lmtp: bool = False,
+        counters: collections.Counter[str] | None = None,
     ) -> None:
-        self.handler = handler
+        """`session` makes the protocol of one connection, a `Connection`; `counters` to add to."""
         self.hostname = hostname.encode("ascii", "replace")
         self.limits = limits
         self.tls = tls
-        self.has_login = has_login
-        self.is_lmtp = is_lmtp
         self.buffered = 0
         """Octets of messages that are arriving."""
-        self.counters: collections.Counter[str] = collections.Counter()
+        self.counters = collections.Counter[str]() if counters is None else counters
+        self._session = session
         self._proxies: list[_Network] = [
             ipaddress.ip_network(text, strict=False) for text in trusted_proxies
         ]
-        self._sessions: set[Wire] = set()
+        self._sessions: set[Connection] = set()
         self._by_ip: collections.Counter[str] = collections.Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sock: socket.socket, stop: asyncio.Event) -> None:
         """Answer on a bound socket until `stop` is set; then drain and return."""
         self._loop = loop = asyncio.get_running_loop()
         sock.setblocking(False)
-        listener = await loop.create_server(lambda: Session(self), sock=sock, backlog=1024)
+        listener = await loop.create_server(lambda: self._session(self), sock=sock, backlog=1024)
         sweeper = loop.create_task(self._sweep())
         try:
             await stop.wait()
@@ -98,11 +123,12 @@ class Server:
         """The loop's clock."""
         return self._loop.time() if self._loop is not None else 0.0
 
-    def spawn(self, work: Coroutine[object, object, None]) -> None:
+    def spawn(self, work: Coroutine[object, object, _Result]) -> asyncio.Task[_Result]:
         """Run `work` to its end, whatever becomes of the connection that asked for it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def count(self, what: str) -> None:
         """One more of `what`, for /metrics."""
@@ -115,11 +141,11 @@ class Server:
             log.error("smtp.storage_full")
             return STORAGE_FULL
         log.error("smtp.fault", exc_info=error if not isinstance(error, Unavailable) else None)
-        return _FAULT
+        return FAULT
 
     # -- who may come in ----------------------------------------------------------------------
 
-    def enter(self, session: Wire) -> bytes | None:
+    def enter(self, session: Connection) -> bytes | None:
         """Count a connection; the refusal when the process is full."""
         self._sessions.add(session)
         if len(self._sessions) > self.limits.max_connections:
@@ -127,17 +153,17 @@ class Server:
             return b"421 4.7.0 " + self.hostname + b" Too many connections, try again later\r\n"
         return None
 
-    def admit(self, session: Wire) -> bytes | None:
+    def admit(self, session: Connection) -> bytes | None:
         """Count it under the client's address; the refusal when that has too many."""
         self.count("connections")
-        session.counted_ip = key = _client_key(session.peer_ip)
+        session.counted_ip = key = client_key(session.peer_ip)
         self._by_ip[key] += 1
         if self._by_ip[key] > self.limits.max_connections_per_ip:
             self.count("too_many_connections_per_ip")
             return b"421 4.7.0 " + self.hostname + b" Too many connections from your address\r\n"
         return None
 
-    def leave(self, session: Wire) -> None:
+    def leave(self, session: Connection) -> None:
         """The connection is gone."""
         self._sessions.discard(session)
         key = session.counted_ip
@@ -149,23 +175,6 @@ class Server:
     def expects_proxy_header(self, ip: str) -> bool:
         """True for the addresses that must send a PROXY header first."""
         return bool(self._proxies) and is_within(ip, self._proxies)
-
-    def ehlo_reply(self, session: Session) -> bytes:
-        """The greeting with what is offered now."""
-        lines = [
-            self.hostname,
-            b"PIPELINING",
-            b"SIZE %d" % self.limits.max_size,
-            b"8BITMIME",
-            b"SMTPUTF8",
-            b"DSN",
-            b"ENHANCEDSTATUSCODES",
-        ]
-        if self.tls is not None and not session.is_tls:
-            lines.append(b"STARTTLS")
-        if self.has_login and session.is_tls:
-            lines.append(b"AUTH PLAIN LOGIN")
-        return b"".join(b"250-%b\r\n" % line for line in lines[:-1]) + b"250 %b\r\n" % lines[-1]
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -181,9 +190,9 @@ class Server:
                 elif self._is_overdue(session, now):
                     self.count("timeouts")
                     # Whoever owes a PROXY header is no SMTP client yet: nothing is said.
-                    session.close(_TIMEOUT if session.counted_ip is not None else b"")
+                    session.close(TIMEOUT if session.counted_ip is not None else b"")
 
-    def _is_overdue(self, session: Wire, now: float) -> bool:
+    def _is_overdue(self, session: Connection, now: float) -> bool:
         limits = self.limits
         if session.counted_ip is None:
             return now - session.started > limits.proxy_header_seconds
@@ -193,25 +202,25 @@ class Server:
             return True
         if now - session.started > limits.session_seconds:
             return True
-        if session.collecting_since is None:
+        arriving = session.arriving
+        if arriving is None:
             return False
-        elapsed = now - session.collecting_since
+        elapsed = now - arriving.since
         return (
-            elapsed > limits.data_grace_seconds
-            and session.received() < limits.min_data_rate * elapsed
+            elapsed > limits.data_grace_seconds and arriving.total < limits.min_data_rate * elapsed
         )
 
     async def _drain(self) -> None:
         """Let messages under way finish, tell the rest to come back, wait for the commits."""
         for session in tuple(self._sessions):
             session.is_leaving = True
-            if not session.is_busy and session.collecting_since is None:
-                session.close(b"421 4.3.2 Service shutting down\r\n")
+            if not session.is_busy and session.arriving is None:
+                session.close(SHUTTING_DOWN)
         deadline = self.now() + self.limits.drain_seconds
         while (self._tasks or self._sessions) and self.now() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)  # two sets to wait for, once in a life
         for session in tuple(self._sessions):
-            session.close(b"421 4.3.2 Service shutting down\r\n")
+            session.close(SHUTTING_DOWN)
         await asyncio.sleep(0)
         for session in tuple(self._sessions):
             session.abort()
@@ -258,7 +267,8 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _client_key(ip: str) -> str:
+def client_key(ip: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 of an IPv6 one."""
     if ":" not in ip:
         return ip
     try:
@@ -278,4 +288,4 @@ def _is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-__all__ = ["Limits", "Server", "bind", "is_within", "tls_context"]
+__all__ = ["Connection", "Limits", "Server", "bind", "client_key", "is_within", "tls_context"]

@@ -7,7 +7,7 @@ recipients are kept and tried again, refused ones become a bounce event and a no
 """
 
 import asyncio
-import hmac
+import collections
 import ipaddress
 import logging
 import re
@@ -25,8 +25,10 @@ from sendback.errors import Unavailable
 from sendback.inbound import BOUNCE, Appender
 from sendback.model import CapturedMail, uuid7
 from sendback.relay import Answer, Deferred, Kept, Outgoing, Relay, failure_report
+from sendback.smtp.envelope import Envelope
+from sendback.smtp.logins import Logins
 from sendback.smtp.server import Limits, Server, is_within, tls_context
-from sendback.smtp.session import Envelope, Session
+from sendback.smtp.submitting import LmtpSession, SubmissionSession
 from sendback.tagging import Prepared, TaggedMessage, Tagging
 
 log = logging.getLogger("sendback.smtp")
@@ -39,7 +41,8 @@ MAX_HOPS = 50
 #: Transactions of one message that go on side by side, and the octets that their copies may take.
 _AT_ONCE = 20
 _COPIES_BYTES = 64 * 1024 * 1024
-_RECEIVED = re.compile(rb"^received:", re.IGNORECASE | re.MULTILINE)
+#: X-Mailer-Info is what each of our own passes leaves behind: we write no Received field.
+_HOP = re.compile(rb"^(?:received|x-mailer-info):", re.IGNORECASE | re.MULTILINE)
 
 
 class Outcome(NamedTuple):
@@ -51,7 +54,7 @@ class Outcome(NamedTuple):
 
 
 class Submission:
-    """The session's handler: who may send, and what the client is told."""
+    """What the port is for: who may send, and what the client is told."""
 
     def __init__(
         self,
@@ -68,13 +71,14 @@ class Submission:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`is_suppressed(email, listid)`: None when `suppress` is off. May block; runs aside."""
+        self.logins = Logins(users or {})
+        self.counters: collections.Counter[str] = collections.Counter()
         self._tagging = tagging
         self._relay = relay
         self._journal = journal
         self.deferred = Deferred(deferred_directory, relay, on_failed=self.failed, clock=clock)
         self._hostname = hostname
         self._networks = [ipaddress.ip_network(text, strict=False) for text in allowed_networks]
-        self._users = dict(users or {})
         self._user_mail_classes = dict(user_mail_classes or {})
         self._is_suppressed = is_suppressed
         self._clock = clock
@@ -83,38 +87,30 @@ class Submission:
 
     # -- who may send -------------------------------------------------------------------------
 
-    def mail(self, session: Session, address: str) -> bytes | None:  # noqa: ARG002
-        """Allowed networks and whoever has logged in; never an open relay."""
-        if session.identity is not None or is_within(session.peer_ip, self._networks):
+    def refusal(self, user: str | None, peer_ip: str) -> bytes | None:
+        """None for allowed networks and whoever has logged in; never an open relay."""
+        if user is not None or is_within(peer_ip, self._networks):
             return None
-        session.server.count("relay_denied")
-        return _LOGIN_FIRST if self._users else _DENIED
-
-    def rcpt(self, session: Session, address: str) -> object:  # noqa: ARG002
-        """Anybody: the server behind us knows better."""
-        return None
-
-    async def login(self, user: str, password: str) -> object | None:
-        """The user's name, or None; as slow for unknown names as for known ones."""
-        known = self._users.get(user)
-        is_right = await asyncio.to_thread(_verify, known or secrets.token_hex(), password)
-        return user if known is not None and is_right else None
+        self.counters["relay_denied"] += 1
+        return _LOGIN_FIRST if self.logins else _DENIED
 
     # -- the message --------------------------------------------------------------------------
 
-    async def message(self, session: Session, envelope: Envelope) -> bytes:
-        """Tag and relay for each recipient; the answer as the module says."""
+    async def message(self, envelope: Envelope, *, user: str | None, is_lmtp: bool) -> bytes:
+        """Tag and relay for each recipient; the answer as the module says.
+
+        Runs to its end even when the client is gone. What it raises becomes 451 or 452.
+        """
         if _hops(envelope.message) > MAX_HOPS:
             answers = [_LOOP] * len(envelope.recipients)
-            return _replies(answers) if session.server.is_lmtp else _LOOP.as_reply()
-        user = session.identity if isinstance(session.identity, str) else ""
+            return _replies(answers) if is_lmtp else _LOOP.as_reply()
         loop = asyncio.get_running_loop()
         prepared = await loop.run_in_executor(
             self._threads,
             lambda: self._tagging.prepare(
                 envelope.message,
                 mail_from=envelope.mail_from,
-                user_class=self._user_mail_classes.get(user),
+                user_class=self._user_mail_classes.get(user or ""),
             ),
         )
         size = len(envelope.message) + 1
@@ -123,14 +119,14 @@ class Submission:
             *(self._one(gate, prepared, rcpt, utf8=envelope.utf8) for rcpt in envelope.recipients)
         )
         answers = [outcome.answer for outcome in outcomes]
-        session.server.count("messages")
-        session.server.counters["recipients"] += len(answers)
-        if session.server.is_lmtp:
+        self.counters["messages"] += 1
+        self.counters["recipients"] += len(answers)
+        if is_lmtp:
             return _replies(answers)
         if len({answer.code // 100 for answer in answers}) == 1:
             return answers[0].as_reply()
         await self._settle(outcomes, envelope)
-        session.server.count("mixed_answers")
+        self.counters["mixed_answers"] += 1
         taken = sum(answer.is_accepted for answer in answers)
         return Answer(
             250, f"2.0.0 Ok: {taken} of {len(answers)} recipients passed on, the rest kept or noted"
@@ -252,19 +248,7 @@ def _replies(answers: Sequence[Answer]) -> bytes:
 def _hops(message: bytes) -> int:
     head = message[:65536]
     end = re.search(rb"\r?\n\r?\n", head)
-    return len(_RECEIVED.findall(head, 0, end.start() if end else len(head)))
-
-
-def _verify(known: str, password: str) -> bool:
-    """True for the right password; `known` is it, or its argon2 hash."""
-    if known.startswith("$argon2"):
-        import argon2
-
-        try:
-            return argon2.PasswordHasher().verify(known, password)
-        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
-            return False
-    return hmac.compare_digest(known.encode(), password.encode())
+    return len(_HOP.findall(head, 0, end.start() if end else len(head)))
 
 
 async def serve_submission(
@@ -274,7 +258,6 @@ async def serve_submission(
     *,
     hostname: str,
     protocol: str = "smtp",
-    has_login: bool = False,
     max_message_bytes: int = 52_428_800,
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
@@ -284,8 +267,9 @@ async def serve_submission(
 
     `on_server` gets the `Server`, whose `counters` are the figures for /metrics.
     """
+    kind = LmtpSession if protocol == "lmtp" else SubmissionSession
     server = Server(
-        submission,
+        lambda server: kind(server, submission),
         hostname=hostname,
         limits=Limits(
             max_size=max_message_bytes,
@@ -296,8 +280,7 @@ async def serve_submission(
             session_seconds=86400.0,
         ),
         tls=tls_context(tls_certificate, tls_key) if tls_certificate else None,
-        has_login=has_login,
-        is_lmtp=protocol == "lmtp",
+        counters=submission.counters,
     )
     on_server(server)
     retrying = asyncio.get_running_loop().create_task(submission.deferred.run(stop))

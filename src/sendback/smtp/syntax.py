@@ -6,9 +6,10 @@ a lenient reader and a strict one behind it are how commands and recipients get 
 
 import re
 
+from sendback.smtp.replies import TOO_BIG
+
 MAX_PATH = 254
 MAX_LOCAL_PART = 64
-TOO_BIG = b"552 5.3.4 Message size exceeds fixed limit\r\n"
 
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
 _UTF8 = r"\u00a1-\U0010ffff"

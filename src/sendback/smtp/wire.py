@@ -1,26 +1,22 @@
-"""Bytes of one SMTP connection: lines, the message after DATA, replies, flow control.
+"""Bytes of one connection of the listener: lines, the message after DATA, replies, flow control.
 
-The hardened floor: a command is a line that ends in CR LF and holds no control character; a
-message ends at CR LF . CR LF and nowhere else (RFC 5321 section 4.1.1.4), however it is cut into
-packets; only so many bytes of it are kept, whatever it has for lines; a client that doesn't read
-can't send. Knows no command: `Session` does.
+The hardened floor: a command is a line that ends in CR LF and holds no control character, and a
+client that doesn't read can't send. Knows no command: `Session` does.
 """
 
 import asyncio
 from typing import TYPE_CHECKING, cast
 
 from sendback.smtp import proxy
-from sendback.smtp.syntax import TOO_BIG
+from sendback.smtp.arriving import Arriving, Endless
+from sendback.smtp.replies import ENDLESS_LINE, SHUTTING_DOWN, TOO_BIG
 
 if TYPE_CHECKING:
     from sendback.smtp.server import Server
 
 MAX_LINE = 2048
-#: A line while AUTH goes on (RFC 4954 section 4).
-MAX_LOGIN_LINE = 12288
 #: Octets of one over-long line, or of pipelined input behind a slow command, that we put up with.
 MAX_SKIPPED = 65536
-_END = b"\r\n.\r\n"
 _CONTROLS = bytes([*range(32), 127])
 
 
@@ -30,16 +26,11 @@ class Wire(asyncio.Protocol):
     __slots__ = (
         "_buffer",
         "_has_ended",
-        "_held",
         "_is_paused",
-        "_is_starved",
-        "_max_line",
-        "_message",
         "_out",
         "_skipped",
-        "_total",
         "_transport",
-        "collecting_since",
+        "arriving",
         "counted_ip",
         "is_busy",
         "is_leaving",
@@ -54,7 +45,7 @@ class Wire(asyncio.Protocol):
         self.peer_ip = ""
         self.counted_ip: str | None = None
         """Under what the per-address cap counts it; None until it is admitted."""
-        self.collecting_since: float | None = None
+        self.arriving: Arriving | None = None
         """Set between DATA's 354 and the final dot."""
         self.is_busy = False
         """A command that takes time runs; what comes meanwhile waits."""
@@ -64,13 +55,9 @@ class Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._buffer = b""
-        self._max_line = MAX_LINE
         self._skipped = -1
         """Octets thrown away of a line that is too long; -1 outside such a line."""
-        self._is_paused = self._has_ended = self._is_starved = False
-        self._message: bytearray | None = None
-        self._held = b""
-        self._total = 0
+        self._is_paused = self._has_ended = False
 
     def on_admitted(self) -> None:
         """Greet."""
@@ -116,7 +103,9 @@ class Wire(asyncio.Protocol):
         """Forget an unfinished message; one that is being committed runs on."""
         self._transport = None
         self._buffer = b""
-        self.stop_collecting()
+        if self.arriving is not None:
+            self.arriving.drop()
+            self.arriving = None
         self.server.leave(self)
 
     def eof_received(self) -> bool:
@@ -180,7 +169,7 @@ class Wire(asyncio.Protocol):
         """After something that took time: answer, then read what came meanwhile."""
         self.is_busy = False
         if self.is_leaving:
-            self.close(b"421 4.3.2 Service shutting down\r\n")
+            self.close(SHUTTING_DOWN)
             return
         self.resume()
         self._lines()
@@ -195,8 +184,8 @@ class Wire(asyncio.Protocol):
         if self.is_closing:
             return
         self.last_read = self.server.now()
-        if self._message is not None:
-            self._collect(data)
+        if self.arriving is not None:
+            self._collect(self.arriving, data)
         else:
             self._buffer = self._buffer + data if self._buffer else data
             if not self.is_busy:
@@ -223,10 +212,10 @@ class Wire(asyncio.Protocol):
 
     def _lines(self) -> None:
         """Every whole line of the buffer, until one needs time or a message begins."""
-        while self._buffer and not self.is_busy and self._message is None:
-            end = self._buffer.find(b"\n", 0, self._max_line)
+        while self._buffer and not self.is_busy and self.arriving is None:
+            end = self._buffer.find(b"\n", 0, MAX_LINE)
             if end < 0:
-                if len(self._buffer) < self._max_line or self._skip_long_line():
+                if len(self._buffer) < MAX_LINE or self._skip_long_line():
                     return
                 continue
             line, self._buffer = self._buffer[: end + 1], self._buffer[end + 1 :]
@@ -249,60 +238,18 @@ class Wire(asyncio.Protocol):
         self._skipped = max(self._skipped, 0) + dropped
         self._buffer = self._buffer[dropped:]
         if self._skipped > MAX_SKIPPED:
-            self.close(b"421 4.7.0 Line too long, closing connection\r\n")
+            self.close(ENDLESS_LINE)
             return True
         return end < 0
 
-    def start_collecting(self) -> None:
-        """What comes now is a message."""
-        # One growing buffer: a list of packets would let one-octet packets cost fifty.
-        self._message = bytearray()
-        self._held = b"\r\n"  # so that a dot at the very start is one at the start of a line
-        self._total = 0
-        self._is_starved = False
-        self.collecting_since = self.last_read
-
-    def stop_collecting(self) -> bytes:
-        """Commands again; what was kept, or nothing."""
-        message = self._message
-        if message is None:
-            return b""
-        self.server.buffered -= len(message)
-        self._message, self._held, self.collecting_since = None, b"", None
-        return bytes(message)
-
-    def received(self) -> int:
-        """Octets of the message so far."""
-        return self._total
-
-    def _collect(self, data: bytes) -> None:
-        """The hot path: keep up to the limit, look for the end, count the rest."""
-        # The last four octets may be the beginning of the end: they wait for the next packet.
-        data = self._held + data
-        end = data.find(_END)
-        content = data[: end + 2] if end >= 0 else data[:-4]
-        self._total += len(content)
-        message = cast("bytearray", self._message)
-        room = self.server.limits.keep_bytes - len(message)
-        if room > 0 and content and not self._is_starved:
-            if self.server.buffered > self.server.limits.max_buffered:
-                self._is_starved = True
-            else:
-                kept = content if len(content) <= room else content[:room]
-                message += kept
-                self.server.buffered += len(kept)
-        if end < 0:
-            self._held = data[-4:]
-            if self._total > 2 * self.server.limits.max_size + MAX_SKIPPED:
-                self.server.count("endless_data")
-                self.close(TOO_BIG)
+    def _collect(self, arriving: Arriving, data: bytes) -> None:
+        try:
+            rest = arriving.feed(data)
+        except Endless:
+            self.close(TOO_BIG)
             return
-        self._buffer = data[end + 5 :]
-        whole = self.stop_collecting()
-        if self._is_starved:
-            self.on_message(None, self._total - 2)
-        else:
-            if b"\r\n.." in whole:  # RFC 5321 section 4.5.2
-                whole = whole.replace(b"\r\n..", b"\r\n.")
-            self.on_message(whole[2:], self._total - 2)
-        self._lines()
+        if rest is not None:
+            self.arriving = None
+            self._buffer = rest
+            self.on_message(arriving.take(), arriving.size)
+            self._lines()

@@ -89,7 +89,9 @@ def test_an_unknown_key_names_file_line_key_and_the_nearest_name(tmp_path):
         ("[[destination]]\nname = 'd'\ntype = 'webhook'\nurl = 'ftp://x'\n", 4, "http://"),
         ("incoming_smtp_accept_proxy_protocol = true\n", 1, "smtp_trusted_proxy_ips"),
         ("[submission]\nlisten = '0.0.0.0:587'\n", 2, "allowed_networks"),
+        ("[submission]\nlisten = '0.0.0.0:587'\nallowed_networks = []\n", 2, "allowed_networks"),
         ("[smtp]\ntls_key = '/k'\n", 2, "together"),
+        ("[[smtp_route]]\ndomain = '*'\nhost = '127.0.0.1'\nport = 2587\n", 1, "own submission"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_names_its_line(tmp_path, text, line, says):

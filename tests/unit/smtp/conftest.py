@@ -29,6 +29,7 @@ from sendback.model import (
 from sendback.secret_constants import Keyring
 from sendback.smtp.listener import Listener
 from sendback.smtp.server import Limits, Server, bind
+from sendback.smtp.session import Session
 
 CATALOG = Catalog(
     url_domains=(UrlDomain(domain="links.test", tls=True, default=True),),
@@ -154,10 +155,10 @@ def doors():
     """Starts servers, stops them all at the end, which waits for clients that stay."""
     opened: list[Door] = []
 
-    def open_door(handler, **options) -> Door:
+    def open_door(session, **options) -> Door:
         options.setdefault("hostname", "mx.test")
         options.setdefault("limits", Limits(drain_seconds=5.0))
-        opened.append(Door(Server(handler, **options)))
+        opened.append(Door(Server(session, **options)))
         return opened[-1]
 
     yield open_door
@@ -176,6 +177,7 @@ def listener(doors, metadata, journal):
 
     def open_listener(*, is_full=lambda: False, journal=journal, max_bytes=102_400, **options):
         inbound = Inbound(metadata, journal, lambda: CATALOG, max_bytes=max_bytes)
-        return doors(Listener(inbound, is_full=is_full), **options)
+        handler = Listener(inbound, is_full=is_full)
+        return doors(lambda server: Session(server, handler), **options)
 
     return open_listener

@@ -11,11 +11,13 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from sendback import verp
+from sendback.config import load
 from sendback.errors import Unavailable
 from sendback.model import SmtpRoute
 from sendback.relay import Outbox, build_relay
 from sendback.smtp.server import Limits
 from sendback.smtp.submission import Submission
+from sendback.smtp.submitting import LmtpSession, SubmissionSession
 from sendback.tagging import Tagging
 
 MESSAGE = b"""\
@@ -93,10 +95,9 @@ def submission(doors, metadata, journal, catalog, tmp_path: Path):
             hostname="mx.test",
             **options,
         )
+        kind = LmtpSession if is_lmtp else SubmissionSession
         door = doors(
-            handler,
-            is_lmtp=is_lmtp,
-            has_login=bool(options.get("users")),
+            lambda server: kind(server, handler),
             limits=Limits(max_size=100_000, keep_bytes=200_000, drain_seconds=5.0),
         )
         door.handler = handler
@@ -329,9 +330,19 @@ def test_never_an_open_relay(submission, hello):
     assert client.ask(b"AUTH PLAIN AGFwcABzZWNyZXQ=").startswith(b"538 5.7.11 ")
 
 
+def test_loopback_may_send_beside_users_that_log_in(submission, hello, tmp_path):
+    """Unless set, allowed_networks is loopback, whether there are users or not."""
+    settings = load(environ={"HOME": str(tmp_path)}, cwd=tmp_path)
+    options = {"allowed_networks": settings.submission.allowed_networks, "users": {"app": "x"}}
+    client = hello(submission(**options))
+    assert client.ask(b"MAIL FROM:<a@b.test>") == b"250 2.1.0 Ok\r\n"
+
+
 def test_a_message_in_circles_ends(submission, upstream, hello):
     client = hello(submission(upstream))
     message = b"Received: from x by y\r\n" * 60 + MESSAGE
+    assert transaction(client, ["ada@a.test"], message=message)[-1].startswith(b"554 5.4.6 ")
+    message = b"X-Mailer-Info: from our own passes\r\n" * 51 + MESSAGE
     assert transaction(client, ["ada@a.test"], message=message)[-1].startswith(b"554 5.4.6 ")
 
 
@@ -409,4 +420,5 @@ def test_pipelined_input_behind_a_slow_commit_waits(submission, upstream, hello)
     assert client.reply().startswith(b"250 2.0.0 queued")
     for _ in range(51):
         assert client.reply() == b"250 2.0.0 Ok\r\n"
-    assert client.reply().startswith(b"421 4.7.0 Line too long")
+    assert client.reply() == b"500 5.5.2 Line too long\r\n"
+    assert client.ask(b"NOOP") == b"250 2.0.0 Ok\r\n"

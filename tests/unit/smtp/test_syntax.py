@@ -8,7 +8,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sendback.smtp import proxy, syntax
-from sendback.smtp.sasl import Exchange
 
 BAD = b"501 bad\r\n"
 
@@ -152,14 +151,3 @@ def test_no_header_is_a_fault(data):
     if found is not None:
         assert 0 < found[0] <= len(data)
         assert found[1] is None or ipaddress.ip_address(found[1])
-
-
-@settings(max_examples=100)
-@given(st.binary(max_size=60))
-def test_no_login_line_is_a_fault(line):
-    for mechanism in (b"PLAIN", b"LOGIN"):
-        try:
-            step = Exchange(mechanism).step(line)
-        except ValueError:
-            continue
-        assert isinstance(step, bytes | tuple)

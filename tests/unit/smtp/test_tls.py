@@ -13,6 +13,7 @@ from sendback.model import Catalog
 from sendback.relay import Outbox
 from sendback.smtp.server import Limits, tls_context
 from sendback.smtp.submission import Submission
+from sendback.smtp.submitting import SubmissionSession
 from sendback.tagging import Tagging
 
 
@@ -100,7 +101,9 @@ def submission(doors, metadata, journal, catalog: Catalog, certificate, tmp_path
         user_mail_classes={"app": "plain"},
     )
     return doors(
-        handler, tls=tls_context(*certificate), has_login=True, limits=Limits(drain_seconds=2)
+        lambda server: SubmissionSession(server, handler),
+        tls=tls_context(*certificate),
+        limits=Limits(drain_seconds=2),
     )
 
 
@@ -150,3 +153,63 @@ def test_wrong_credentials(submission):
         assert client.mail("a@b.test")[0] == 530
         assert client.docmd("AUTH", "PLAIN " + plain("hashed", "x"))[0] == 535
         assert client.getreply()[0] == 421
+
+
+def test_junk_in_place_of_a_handshake_ends_a_submission_too(submission):
+    client = submission.connect()
+    client.reply()
+    client.ask(b"EHLO c.test")
+    assert client.ask(b"STARTTLS") == b"220 2.0.0 Ready to start TLS\r\n"
+    client.send(b"MAIL FROM:<>\r\n" * 100)
+    while client.file.read(1024):
+        pass
+    client.close()
+    assert submission.server.counters["faults"] == 0
+
+
+def test_injected_commands_are_forgotten(submission):
+    """CVE-2024-34083: what came in clear behind STARTTLS is not run under TLS."""
+    client = submission.connect()
+    client.reply()
+    client.ask(b"EHLO c.test")
+    client.send(b"STARTTLS\r\nMAIL FROM:<evil@x.test>\r\n")
+    assert client.reply().startswith(b"220")
+    with trusting().wrap_socket(client.sock) as secured:
+        client.file.close()
+        secured.sendall(b"EHLO c.test\r\nRCPT TO:<a@b.test>\r\n")
+        received = b""
+        while b"503 5.5.1 MAIL first" not in received:
+            received += secured.recv(4096)
+    assert b"STARTTLS" not in received
+
+
+def test_login_over_tls_only_and_once(submission):
+    with secure(submission.port) as client:
+        assert client.docmd("auth", "plain " + plain("app", "sécret"))[0] == 235
+        assert client.docmd("STARTTLS")[0] == 502
+        assert client.mail("a@b.test")[0] == 250
+        assert client.docmd("AUTH", "PLAIN " + plain("app", "sécret"))[0] == 503
+    with smtplib.SMTP("127.0.0.1", submission.port) as client:
+        client.ehlo()
+        assert client.docmd("AUTH", "PLAIN " + plain("app", "sécret"))[0] == 538
+
+
+def test_login_lines_of_any_kind(submission):
+    with secure(submission.port) as client:
+        for line in ["=", "AA==", "////", base64.b64encode(b"a\0b\0c\0d").decode()]:
+            assert client.docmd("AUTH", "PLAIN " + line)[0] == 501
+        assert client.docmd("AUTH", "PLAIN")[0] == 334
+        client.send("A" * 70_000 + "\r\n")
+        assert client.getreply()[0] == 421
+    assert submission.server.counters["faults"] == 0
+
+
+def test_who_guesses_too_often_must_wait(submission):
+    for _ in range(7):
+        client = secure(submission.port)
+        for _ in range(3):
+            assert client.docmd("AUTH", "PLAIN " + plain("app", "wrong"))[0] in (535, 454)
+        client.close()
+    with secure(submission.port) as client:
+        code, words = client.docmd("AUTH", "PLAIN " + plain("app", "sécret"))
+        assert (code, words) == (454, b"4.7.0 Too many failed logins, try again later")

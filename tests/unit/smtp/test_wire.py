@@ -69,8 +69,8 @@ async def feed(session: Session, *packets: bytes) -> None:
 
 
 def begin(collector: Collector, **limits) -> tuple[Session, Transport]:
-    server = Server(collector, hostname="mx.test", limits=Limits(**limits))
-    session = Session(server)
+    server = Server(asyncio.Protocol, hostname="mx.test", limits=Limits(**limits))
+    session = Session(server, collector)
     transport = Transport()
     session.connection_made(transport)
     return session, transport
@@ -190,10 +190,11 @@ def test_the_memory_of_all_messages_together_is_bounded() -> None:
 
     async def main() -> list[bytes]:
         collector = Collector()
-        server = Server(collector, hostname="mx.test", limits=Limits(max_buffered=1_000_000))
+        limits = Limits(max_buffered=1_000_000)
+        server = Server(asyncio.Protocol, hostname="mx.test", limits=limits)
         opened = []
         for _ in range(40):
-            session = Session(server)
+            session = Session(server, collector)
             transport = Transport()
             session.connection_made(transport)
             opened.append((session, transport))
