@@ -98,6 +98,7 @@ def normalise(text: str, recipient: str = "") -> str:
 
         text = (_ASCII_BRACKETED if text.isascii() else _BRACKETED).sub(token, text)
     if "-" in text:
+        text = text.replace("mail-box", "mailbox")
         text = _GUESS.sub("", text)
         text = _CONTINUATION.sub("", text)
     return text
