@@ -1,5 +1,6 @@
 """What is put into the gaps: URLs escaped for their place, the open pixel, the honeypot link."""
 
+import re
 from typing import Final
 
 #: Slots that hold no link.
@@ -40,12 +41,13 @@ def _pixel(url: str, style: str, *, amp: bool = False) -> str:
     return f'<img src="{address}" width="1" height="1" alt="" style="{style}">'
 
 
+_HIDDEN: Final = '" rel="nofollow" tabindex="-1" aria-hidden="true" style="display:none"></a>'
+#: A honeypot link that was put in before; its URL in 1.
+HONEYPOT: Final = re.compile(rb'<a href="([^"]*+)' + re.escape(_HIDDEN.encode()))
+
+
 def _honeypot(url: str) -> str:
-    address = _as_ascii(url).translate(_ATTRIBUTE_ESCAPES)
-    return (
-        f'<a href="{address}" rel="nofollow" tabindex="-1" aria-hidden="true"'
-        ' style="display:none"></a>'
-    )
+    return f'<a href="{_as_ascii(url).translate(_ATTRIBUTE_ESCAPES)}{_HIDDEN}'
 
 
 def _as_ascii(url: str) -> str:

@@ -48,7 +48,7 @@ class Candidate(NamedTuple):
     kind: Kind
     link_id: str | None
     universal: bool
-    blank: int  # a blank in the tag that may become a line end, or -1
+    blank: int  # where a blank in the tag may become a line end, if there is one; or -1
 
 
 _new = tuple.__new__  # a third of the time of calling the class
@@ -67,8 +67,17 @@ def in_html(
     doubts = _doubts([url for url in urls if url is not None], options)
     tags = b"\n".join([view[start:end] for start, _, _, end in anchors]).lower()
     marked = any(mark in tags for mark in _MARKS)
+    usual = not (doubts or marked or options.leave_visible_urls or None in urls)
     found = []
     for (start, value_start, value_end, end), given in zip(anchors, urls, strict=True):
+        if usual and given.startswith(_SCHEMES):  # type: ignore[union-attr]
+            found.append(
+                _new(
+                    Candidate,
+                    (value_start, value_end, given, "", "click", None, False, start + 2),
+                )
+            )
+            continue
         kind: Kind = "click"
         link_id = None
         universal = False
@@ -87,11 +96,10 @@ def in_html(
                     reason = "notrack"
         if not reason and options.leave_visible_urls and _VISIBLE_URL.match(view, end):
             reason = "visible-url"
-        blank = start + 2 if view[start + 2] == 0x20 else -1
         found.append(
             _new(
                 Candidate,
-                (value_start, value_end, url, reason, kind, link_id, universal, blank),
+                (value_start, value_end, url, reason, kind, link_id, universal, start + 2),
             )
         )
     return found

@@ -6,13 +6,14 @@ join. Pure: no I/O, no clock, no randomness.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
 from sendback.errors import Malformed
-from sendback.rewriting import charsets, encodings, headers, html, inserted, links, message, text
+from sendback.rewriting import bodies, headers, html, inserted, message, parts
 from sendback.rewriting.links import Candidate
 from sendback.rewriting.model import Link, Note, Options, Outcome, Skipped
 
@@ -20,7 +21,6 @@ _SIGNATURES: Final = frozenset(
     (b"dkim-signature", b"arc-seal", b"arc-message-signature", b"domainkey-signature")
 )
 _SIGNED_FIELDS: Final = re.compile(r"(?:^|;)\s*h\s*=([^;]*)")
-_PGP: Final = re.compile(rb"(?:^|\n)-----BEGIN PGP (SIGNED )?MESSAGE")
 #: Which reason the message is given when several parts were left.
 _GRAVEST: Final[tuple[Skipped, ...]] = (
     "encrypted",
@@ -30,21 +30,6 @@ _GRAVEST: Final[tuple[Skipped, ...]] = (
     "too-big",
     "report",
 )
-_new = tuple.__new__  # a third of the time of calling the class
-
-
-@dataclass(slots=True)
-class _Part:
-    """A leaf with places in it: gaps as (start, end, blank, slot), in bytes of its text."""
-
-    leaf: message.Leaf
-    number: int
-    body: encodings.Body
-    charset: charsets.Charset
-    kind: str  # "h", "t" or "amp"
-    candidates: list[links.Candidate] = field(default_factory=list)
-    found: html.Found | None = None
-    gaps: list[tuple[int, int, int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +38,33 @@ class _Edit:
 
     start: int
     end: int
-    splice: encodings.Splice
+    splice: bodies.Splice
     slots: tuple[int, ...]
     encode: Callable[[str], bytes] | None  # None: ASCII goes in as it is
     kind: str
+
+    def must_stay(self, urls: Sequence[str | None], pixel_url: str | None) -> bool:
+        """Whether this is an AMP part, and not all that would go in is https."""
+        if self.kind != "amp":
+            return False
+        given = [urls[slot] if slot >= 0 else pixel_url for slot in self.slots]
+        return not all(url.startswith("https://") for url in given if url)
+
+    def values(
+        self, urls: Sequence[str | None], pixel_url: str | None, honeypot_url: str | None
+    ) -> list[bytes | None]:
+        """What goes into the gaps, escaped, in the part's charset."""
+        values: list[bytes | None] = []
+        for slot in self.slots:
+            if slot >= 0:
+                url = urls[slot]
+                put = None if url is None else inserted.url(url, self.kind)
+            else:
+                put = inserted.special(slot, self.kind, pixel_url, honeypot_url)
+            if put is not None and self.encode is not None:
+                put = self.encode(put.decode("ascii"))
+            values.append(put)
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +130,15 @@ class Plan:
         or removed, or the header block's end can't be found, the message comes back unchanged.
         Raises ValueError when there is not one URL for each link.
         """
-        if len(urls) != len(self.links):
-            raise ValueError(f"{len(self.links)} links need as many URLs, not {len(urls)}")
         original = self._message
-        if not self.header_end_found or self._would_break_signature(top_block):
+        if not self._may_write(urls, top_block):
             return original
-        given = [url for url in urls if url is not None]
-        joined = "\n".join(given)
-        packed = joined.encode("ascii", "replace")  # "?" for what is not: then not plain
+        joined = "\n".join([url or "" for url in urls])
+        packed = joined.encode("ascii", "replace")
         plain = (
-            len(given) == len(urls)
+            None not in urls
             and joined.isascii()
+            and packed.count(b"\n") == max(len(urls) - 1, 0)
             and not packed.translate(None, _PLAIN_OR_NEWLINE)
         )
         plain_urls = packed.split(b"\n")
@@ -144,7 +150,7 @@ class Plan:
         for edit in self._edits:
             out.append(original[at : edit.start])
             at = edit.end
-            if edit.kind == "amp" and not joined.startswith("https://"):
+            if edit.must_stay(urls, pixel_url):
                 out.append(original[edit.start : edit.end])
             elif plain and edit.encode is None:
                 values = [
@@ -155,33 +161,51 @@ class Plan:
                 ]
                 out.append(edit.splice.join(values, plain=True))
             else:
-                out.append(_join(edit, urls, pixel_url, honeypot_url))
+                out.append(edit.splice.join(edit.values(urls, pixel_url, honeypot_url)))
         out.append(original[at:])
         return b"".join(out)
 
-    def _would_break_signature(self, top_block: bytes) -> bool:
-        if not self.signed_headers:
+    def placed(
+        self,
+        urls: Sequence[str | None],
+        *,
+        pixel_url: str | None = None,
+        honeypot_url: str | None = None,
+        top_block: bytes = b"",
+    ) -> list[str | None]:
+        """`urls` as `render` places them: None for each link that stays as it came.
+
+        So stays what fits in no line of its part, an AMP part unless all is https, and everything
+        when nothing may be written. What is reported as tracked must stand in this list.
+        """
+        if not self._may_write(urls, top_block):
+            return [None] * len(urls)
+        found = list(urls)
+        longest = max((len(url) for url in urls if url), default=0)
+        for edit in self._edits:
+            left: Sequence[int] = ()
+            if edit.must_stay(urls, pixel_url):
+                left = range(len(edit.slots))
+            elif edit.splice.room < sys.maxsize and (
+                edit.splice.room < 6 * longest or min(edit.slots) < 0  # an escape is 6 octets
+            ):
+                left = edit.splice.left(edit.values(urls, pixel_url, honeypot_url))
+            for gap in left:
+                if edit.slots[gap] >= 0:
+                    found[edit.slots[gap]] = None
+        return found
+
+    def _may_write(self, urls: Sequence[str | None], top_block: bytes) -> bool:
+        if len(urls) != len(self.links):
+            raise ValueError(f"{len(self.links)} links need as many URLs, not {len(urls)}")
+        if not self.header_end_found:
             return False
-        touched = headers.names(top_block) | self.control.keys()
-        return not self.signed_headers.isdisjoint(touched)
+        if not self.signed_headers:
+            return True
+        return self.signed_headers.isdisjoint(headers.names(top_block) | self.control.keys())
 
 
-_PLAIN_OR_NEWLINE: Final = encodings.PLAIN + b"\n"
-
-
-def _join(
-    edit: _Edit, urls: Sequence[str | None], pixel_url: str | None, honeypot_url: str | None
-) -> bytes:
-    """The part when some URL needs escapes, or the part's charset has wider units."""
-    values: list[bytes | None] = []
-    for slot in edit.slots:
-        if slot >= 0:
-            url = urls[slot]
-            put = None if url is None else inserted.url(url, edit.kind)
-        else:
-            put = inserted.special(slot, edit.kind, pixel_url, honeypot_url)
-        values.append(edit.encode(put.decode("ascii")) if put is not None and edit.encode else put)
-    return edit.splice.join(values)
+_PLAIN_OR_NEWLINE: Final = bodies.PLAIN + b"\n"
 
 
 def plan(raw: bytes, options: Options = Options()) -> Plan:  # noqa: B008  # a frozen value
@@ -268,42 +292,38 @@ def _body(
     reasons = {reason for reason, _ in tree.closed}
     for reason, detail in tree.closed:
         remarks.append((0, f"{reason}: {detail}" if detail else reason))
-    parts: list[_Part] = []
+    opened: list[parts.Part] = []
     pages = options.track_clicks or options.track_opens or options.unsubscribe_links
     for number, leaf in enumerate(tree.leaves, 1):
-        kind = _kind(leaf, options, pages=pages)
+        kind = parts.kind_of(leaf, options, pages=pages)
         if not kind:
             continue
-        part = _open_part(raw, leaf, number, kind, eol)
+        part = parts.open_part(raw, leaf, number, kind, eol)
         if isinstance(part, str):
             reasons.add(part)
             remarks.append((number, part))
         else:
-            parts.append(part)
+            opened.append(part)
     # HTML first: what is marked there as not to be tracked is not tracked in the text either.
     untracked: set[str] = set()
-    wants_pixel = wants_honeypot = False
-    for part in parts:
+    for part in opened:
         if part.kind != "t":
             try:
-                _read_html(part, options, untracked)
+                parts.read_html(part, options, untracked)
             except html.TooMany as error:
                 reasons.add("too-big")
                 remarks.append((part.number, str(error)))
             except Malformed:
                 reasons.add("broken-mime")
                 remarks.append((part.number, "steered"))
-    for part in parts:
+    for part in opened:
         if part.kind == "t":
-            _read_text(part, options, untracked)
-    if any(_has_pixel(part, options) for part in parts):
-        remarks.append((0, "pixel: there is one of ours already"))
-    else:
-        wants_pixel, wants_honeypot = _place_pixel(parts, options, remarks)
+            parts.read_text(part, options, untracked)
+    wants_pixel, wants_honeypot = parts.place_specials(opened, options, remarks)
     made: list[Link] = []
     edits: list[_Edit] = []
-    for part in parts:
-        _link_gaps(part, made)
+    for part in opened:
+        parts.link_gaps(part, made)
         if part.gaps:
             edits.append(_edit(part))
     skipped = next((reason for reason in _GRAVEST if reason in reasons), None)
@@ -313,128 +333,13 @@ def _body(
         wants_honeypot=wants_honeypot,
         skipped=None if edits else skipped,
         _remarks=tuple(remarks),
-        _judged=tuple((part.number, part.candidates) for part in parts if part.candidates),
+        _judged=tuple((part.number, part.candidates) for part in opened if part.candidates),
         _edits=tuple(edits),
         **facts,  # type: ignore[arg-type]
     )
 
 
-def _kind(leaf: message.Leaf, options: Options, *, pages: bool) -> str:
-    """How to read the leaf, or nothing when it is none of ours."""
-    if leaf.attached:
-        return ""
-    kind = leaf.content.type
-    if kind == "text/html":
-        return "h" if pages or options.honeypot else ""
-    if kind == "text/plain":
-        return "t" if options.track_text_links or options.unsubscribe_links else ""
-    return "amp" if kind == "text/x-amp-html" and options.amp else ""
-
-
-def _open_part(
-    raw: bytes, leaf: message.Leaf, number: int, kind: str, eol: bytes
-) -> "_Part | Skipped":
-    try:
-        body = encodings.decode(raw[leaf.start : leaf.end], leaf.encoding, eol)
-    except Malformed:
-        return "broken-mime"
-    charset = charsets.charset(leaf.content.parameters.get("charset"), body.text)
-    if charset is None:
-        return "charset"
-    if body.text.rfind(b"-----BEGIN PGP ") >= 0 and (pgp := _PGP.search(body.text)):
-        return "signed" if pgp[1] else "encrypted"
-    return _Part(leaf, number, body, charset, kind)
-
-
-def _read_html(part: _Part, options: Options, untracked: set[str]) -> None:
-    view = part.charset.view(part.body.text)
-    part.found = html.scan(view, outlook=options.outlook, limit=options.max_links)
-    if options.track_clicks or options.unsubscribe_links:
-        part.candidates = links.in_html(
-            view, part.body.text, part.found.anchors, part.charset, options
-        )
-        untracked.update(one.url for one in part.candidates if one.reason == "notrack")
-
-
-def _read_text(part: _Part, options: Options, untracked: set[str]) -> None:
-    view = part.charset.view(part.body.text)
-    if not options.track_text_links and text.UNSUBSCRIBE_TAG not in view:
-        return
-    width = part.charset.width
-    delsp = part.leaf.content.parameters.get("delsp", "").lower() == "yes"
-    for found in text.scan(view, quoted=options.track_quoted_text, delsp=delsp):
-        if not found.unsubscribe and not options.track_text_links:
-            continue
-        slices = part.body.text[found.start * width : found.end * width]
-        try:
-            url = part.charset.decode(slices if width > 1 else found.url)
-        except UnicodeDecodeError:
-            part.candidates.append(
-                links.Candidate(found.start, found.end, "", "charset", "click", None, False, -1)
-            )
-            continue
-        if width > 1 and found.unsubscribe:
-            url = url[len(text.UNSUBSCRIBE_TAG) :]
-        one = links.in_text(
-            url, found.start, found.end, unsubscribe=found.unsubscribe, options=options
-        )
-        if one.kind == "click" and one.url in untracked and not one.reason:
-            one = one._replace(reason="notrack")
-        part.candidates.append(one)
-
-
-def _has_pixel(part: _Part, options: Options) -> bool:
-    """Whether the part was rewritten before: then it gets no second pixel."""
-    view = part.charset.view(part.body.text) if options.own_hosts else b""
-    return view.rfind(b"/open?") >= 0 and any(
-        b'src="%s://%s/open?' % (scheme, host.encode()) in view
-        for host in options.own_hosts
-        for scheme in (b"https", b"http")
-    )
-
-
-def _place_pixel(
-    parts: list[_Part], options: Options, remarks: list[tuple[int, str]]
-) -> tuple[bool, bool]:
-    """Puts gaps for pixel and honeypot into the first HTML part that takes them (seed 004)."""
-    wants_pixel = wants_honeypot = False
-    pages = [part for part in parts if part.kind == "h"]
-    if options.track_opens:
-        tagged = next((part for part in pages if part.found and part.found.opentag), None)
-        if tagged is not None and tagged.found is not None and tagged.found.opentag is not None:
-            tagged.gaps.append((*tagged.found.opentag, -1, inserted.OPENTAG))
-            wants_pixel = True
-    for part in [*pages, *(part for part in parts if part.kind == "amp")]:
-        found = part.found
-        if found is None or (part.kind == "h" and (not options.honeypot or wants_honeypot) and (
-            not options.track_opens or wants_pixel
-        )):  # fmt: skip
-            continue
-        at = found.body_end
-        if at < 0:
-            if not found.closed:
-                remarks.append((part.number, "unclosed"))
-                continue
-            at = len(part.body.text) // part.charset.width
-        part.gaps.append((at, at, -1, inserted.AT_END))
-        if part.kind == "h":
-            wants_pixel = wants_pixel or options.track_opens
-            wants_honeypot = options.honeypot
-    return wants_pixel, wants_honeypot
-
-
-def _link_gaps(part: _Part, made: list[Link]) -> None:
-    html_or_text = "t" if part.kind == "t" else "h"
-    gaps = part.gaps
-    pos = len(made)
-    for start, end, url, reason, kind, link_id, universal, blank in part.candidates:
-        if not reason:
-            gaps.append((start, end, blank, pos))
-            pos += 1
-            made.append(_new(Link, (kind, url, link_id, pos, universal, html_or_text)))
-
-
-def _edit(part: _Part) -> _Edit:
+def _edit(part: parts.Part) -> _Edit:
     part.gaps.sort()
     width = part.charset.width
     spans = [(start * width, end * width) for start, end, _, _ in part.gaps]

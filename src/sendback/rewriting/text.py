@@ -1,16 +1,18 @@
 """Finds URLs in the decoded bytes of a text part: where each begins and ends.
 
-White space, `<`, `>`, `"` and controls end a URL; sentence punctuation and brackets that were not
-opened inside it stand outside. Linear: each byte is looked at a constant number of times.
+White space of any kind, `<`, `>`, `"` and controls end a URL; sentence punctuation and brackets
+that were not opened inside it stand outside. Linear: each byte is looked at a few times.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 UNSUBSCRIBE_TAG: Final = b"##unsubscribetag##"
 
 _REST: Final = re.compile(rb"[^\x00-\x20<>\"\x7f]++")
+#: White space beyond ASCII, and what takes no room but parts words.
+BLANK: Final = re.compile("[\x85\xa0\u1680\u2000-\u200b\u2028\u2029\u202f\u205f\u3000\ufeff]")
 _SCHEME_BYTES: Final = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+.-"
 )
@@ -29,8 +31,17 @@ class Found(NamedTuple):
     unsubscribe: bool
 
 
-def scan(text: bytes, *, quoted: bool, delsp: bool) -> Iterator[Found]:
-    """The URLs of `text` in order; those in lines that begin with `>` only when `quoted`."""
+def scan(
+    text: bytes, *, quoted: bool, delsp: bool, stop: Callable[[int, int], int] | None = None
+) -> Iterator[Found]:
+    """The URLs of `text` in order; those in lines that begin with `>` only when `quoted`.
+
+    `stop` is asked about places that hold more than ASCII: where a blank of the charset ends them.
+    """
+
+    def upto(start: int, end: int) -> int:
+        return end if stop is None or text[start:end].isascii() else stop(start, end)
+
     at = 0
     while (colon := text.find(b"://", at)) >= 0:
         scheme = text[max(colon - 5, at) : colon].lower()
@@ -45,9 +56,11 @@ def scan(text: bytes, *, quoted: bool, delsp: bool) -> Iterator[Found]:
         if rest is None:
             continue
         # With DelSp the URL may go on over lines: pieces as (bytes, where they end).
-        pieces = [(text[start : rest.end()], rest.end())]
+        end = upto(start, rest.end())
+        pieces = [(text[start:end], end)]
         while delsp and (more := _FLOWED.match(text, pieces[-1][1])) is not None:
-            pieces.append((more[1], more.end()))
+            end = upto(more.start(1), more.end())
+            pieces.append((text[more.start(1) : end], end))
         at = pieces[-1][1]
         kept = trimmed(b"".join(piece for piece, _ in pieces))
         beyond = sum(len(piece) for piece, _ in pieces) - len(kept)

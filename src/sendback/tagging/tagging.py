@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sendback import links, verp
 from sendback.errors import Malformed
@@ -32,8 +32,7 @@ class Issuer(Protocol):
         """Tokens, durable; a token "" for a link that can't be held. Malformed, Unavailable."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaggedLink:
+class TaggedLink(NamedTuple):
     """One URL that was replaced."""
 
     url: str
@@ -58,7 +57,7 @@ class TaggedMessage:
     storage: Storage | None = None
     """Where its metadata went."""
     untracked_links: int = 0
-    """Links that no storage could hold: they lead straight to their destination."""
+    """Links that no storage or no line could hold: they lead straight to their destination."""
 
 
 class Tagging:
@@ -176,19 +175,22 @@ class Tagging:
             # No person sees it; a scanner that follows it gets an answer, as from any link.
             wanted.append(LinkFacts(url=f"{base}/robots.txt", kind=LinkKind.HONEYPOT))
         issued = self._metadata.issue(choices.storage, facts, wanted)
+        bases = {purpose: f"{base}{path}?" for purpose, path in links.PATHS.items()}
         urls = [
-            _fitting(links.build(base, purpose, token)) if token else ""
+            _fitting(bases[purpose] + token) if token else None
             for purpose, token in issued.link_tokens
         ]
         honeypot = urls.pop() if made.wants_honeypot else None
         pixel = links.build(base, Purpose.OPEN, issued.open_token) if made.wants_pixel else None
         block = top_block(choices, prepared.head, issued, made.eol)
         mailbox = choices.mailbox
+        # Reported is only what really goes out; what finds no place stays byte for byte.
+        urls = made.placed(urls, pixel_url=pixel, honeypot_url=honeypot, top_block=block)
         return TaggedMessage(
             message=made.render(
-                [url or link.url for url, link in zip(urls, made.links, strict=True)],
+                [url or _untracked(link) for url, link in zip(urls, made.links, strict=True)],
                 pixel_url=pixel,
-                honeypot_url=honeypot or None,
+                honeypot_url=honeypot,
                 top_block=block,
             ),
             mail_from=(
@@ -204,7 +206,7 @@ class Tagging:
             skipped=made.skipped,
             facts=facts,
             storage=issued.storage,
-            untracked_links=urls.count(""),
+            untracked_links=urls.count(None),
         )
 
     def _count(self, tagged: TaggedMessage) -> None:
@@ -262,6 +264,11 @@ def _link_facts(link: Link, choices: Choices) -> LinkFacts:
     )
 
 
-def _fitting(url: str) -> str:
-    """The URL, or "" when our own web server would refuse it as too long."""
-    return url if len(url) <= links.MAX_URL else ""
+def _fitting(url: str) -> str | None:
+    """The URL, or None when our own web server would refuse it as too long."""
+    return url if len(url) <= links.MAX_URL else None
+
+
+def _untracked(link: Link) -> str | None:
+    """What stands for a link without a token: nothing new, but no reader may see our own tag."""
+    return link.url if link.kind == "unsub" else None

@@ -246,12 +246,38 @@ def test_honeypot_link_is_hidden() -> None:
     assert out.endswith(b"</a></body>")
 
 
+@pytest.mark.parametrize("pixel", [True, False])
+@pytest.mark.parametrize("encoding", [b"8bit", b"quoted-printable", b"base64"])
+def test_honeypot_link_is_put_in_once(pixel: bool, encoding: bytes) -> None:
+    body = base64.b64encode(b"a</body>") if encoding == b"base64" else b"a</body>"
+    raw = html(body, head=b"Content-Transfer-Encoding: " + encoding + b"\r\n")
+    options = Options(
+        track_opens=pixel, honeypot=True, own_hosts=frozenset({"t.example"}), track_clicks=pixel
+    )
+    given = {"honeypot_url": "https://t.example/click?H", "pixel_url": "https://t.example/open?P"}
+    once = rendered(raw, options, **given)
+    assert once != raw
+    again = plan(once, options)
+    assert not again.wants_honeypot
+    assert not again.wants_pixel
+    assert again.render([], **given) == once
+
+
+def test_somebody_elses_hidden_link_is_no_honeypot_of_ours() -> None:
+    options = Options(honeypot=True, own_hosts=frozenset({"t.example"}))
+    once = rendered(html(b"a</body>"), options, honeypot_url="https://other.example/click?H")
+    assert plan(once, options).wants_honeypot
+
+
 def test_amp_parts_need_https() -> None:
     raw = mixed(b"Content-Type: text/x-amp-html\r\n\r\n" + LINK + b"</body>")
     assert urls(raw) == []
     amp = Options(amp=True)
     made = plan(raw, amp)
     assert made.render(["http://t/click"], pixel_url="http://t/open") == raw
+    assert made.placed(["http://t/click"]) == [None]
+    assert made.placed(["https://t/click"], pixel_url="http://t/open") == [None]
+    assert made.placed(["https://t/click"]) == ["https://t/click"]
     out = made.render(["https://t/click"], pixel_url="https://t/open")
     assert b'<amp-pixel src="https://t/open" layout="nodisplay"></amp-pixel></body>' in out
 
@@ -551,3 +577,45 @@ def test_mbox_line_first_is_no_header() -> None:
 @pytest.mark.parametrize("raw", [b"", b"\n", b"\r\n", b"\r\n\r\n", b"\0", b"a:\n", b"a:b\n\n"])
 def test_tiny_messages(raw: bytes) -> None:
     assert plan(raw, ALL).render([]) == raw
+
+
+UNSHIFTED = "\x85\xa0\u1680\u2003\u200b\u2028\u202f\u3000\ufeff"
+BLANKS = [
+    *[(blank, charset) for charset in ("utf-8", "utf-16", "gb18030") for blank in UNSHIFTED],
+    ("\xa0", "iso-8859-1"), ("\x85", "iso-8859-1"), ("\xa0", "windows-1252"), ("\u3000", "shift_jis"),
+    ("\u3000", "iso-2022-jp"), ("\u3000", "euc-kr"), ("\u3000", "big5"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("blank", "charset"), BLANKS)
+def test_text_urls_end_at_blanks_of_every_kind(blank: str, charset: str) -> None:
+    body = f"see http://e.example/a.{blank}b http://e.example/c".encode(charset)
+    raw = (
+        b"Content-Type: text/plain; charset=%s\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+        % charset.encode()
+    )
+    made = plan(raw + body, ALL)
+    assert [link.url for link in made.links] == ["http://e.example/a", "http://e.example/c"]
+    out = made.render(["https://t.example/1", "https://t.example/2"])
+    assert (
+        out[len(raw) :].decode(charset) == f"see https://t.example/1.{blank}b https://t.example/2"
+    )
+
+
+def test_letters_beyond_ascii_stay_in_text_urls() -> None:
+    assert urls(text("http://e.example/\u00fc\u00e0\u0160 x".encode())) == [
+        "http://e.example/\u00fc\u00e0\u0160"
+    ]
+
+
+def test_a_blank_in_the_second_line_of_a_flowed_url() -> None:
+    raw = text(
+        "http://e.example/a \r\nb\u00a0c\r\n".encode(), parameters=b"; format=flowed; delsp=yes"
+    )
+    assert urls(raw) == ["http://e.example/ab"]
+    assert rendered(raw).endswith("click?T1\u00a0c\r\n".encode())
+
+
+def test_a_url_outside_ascii_is_escaped_and_never_a_question_mark() -> None:
+    made = plan(html(LINK))
+    assert b'https://t/%C3%BC?a&amp;b"' in made.render(["https://t/\u00fc?a&b"])

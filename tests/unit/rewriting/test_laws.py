@@ -184,8 +184,13 @@ def test_lines_within_998_stay_so(gaps: list[int], sizes: list[int]) -> None:
     line = "".join(f'{"x" * gap}<a href="http://e/{index}">' for index, gap in enumerate(gaps))
     raw = f"Content-Type: text/html\r\n\r\n{line}\r\n</body>\r\n".encode()
     made = plan(raw)
-    urls = [BASE + "A" * size for size, _ in zip(sizes, made.links, strict=False)]
+    urls = [
+        f"{BASE}{at}{'A' * size}" for at, size, _ in zip(range(9), sizes, made.links, strict=False)
+    ]
     out = made.render(urls)
+    placed = made.placed(urls)
+    assert [url for url in placed if url] == [url for url in urls if f'"{url}"'.encode() in out]
+    assert made.render(placed) == out
     if max(map(len, raw.split(b"\r\n"))) <= 998:
         assert max(map(len, out.split(b"\r\n"))) <= 998
         behind = [*gaps[1:], 0]

@@ -7,7 +7,7 @@ import quopri
 import pytest
 
 from sendback.rewriting import Options, plan
-from sendback.rewriting.encodings import QP_COLUMNS
+from sendback.rewriting.bodies import QP_COLUMNS
 
 PAGE = (
     '<html><body><p>Gr\u00fc\u00dfe = \u20ac</p>\n<a class="b" href="https://example.com/?a=1&amp;copy=2" '

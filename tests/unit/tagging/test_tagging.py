@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -177,6 +178,52 @@ def test_what_a_mail_class_adds(tagging, metadata):  # S4.10
     assert all(len(line) <= 998 for line in sent.split(b"\r\n"))
     ref = metadata.resolve_bounce(verp.split(tagged.mail_from)[1])
     assert metadata.matches(ref, "ada@example.net", "s1")
+
+
+def test_what_finds_no_line_is_not_reported(tagging):
+    """A line of 998 octets without a blank takes no tracking URL: the link stays as it was."""
+    long = b"<p>" + b"x" * 960 + b'<a\thref="http://e.test/">a</a>'
+    message = HTML.replace(b"<body>", b"<body>\r\n" + long[:998] + b"\r\n")
+    tagged = tagging.tag(message, "ada@example.net")
+
+    assert long in tagged.message
+    assert [one.url for one in tagged.links].count("http://e.test/") == 0
+    assert tagged.untracked_links == 1
+    assert all(one.tracked.encode() in tagged.message for one in tagged.links)
+    assert tagged.message.count(b"https://links.test/click?") == 1
+    answers = []
+    line = {"rcpt": "ada@example.net", "message_b64": base64.b64encode(message).decode()}
+    rewrite_lines(tagging, [json.dumps(line).encode()], answers.append)
+    assert [one["url"] for one in json.loads(answers[0])["links"]] == [
+        one.url for one in tagged.links
+    ]
+
+
+class HoldsNoLink:
+    """A storage that takes the message and none of its links."""
+
+    def __init__(self, metadata):
+        self._metadata = metadata
+
+    def issue(self, storage, message, links):
+        issued = self._metadata.issue(storage, message, links)
+        tokens = tuple((purpose, "") for purpose, _ in issued.link_tokens)
+        return msgspec.structs.replace(issued, link_tokens=tokens)
+
+
+def test_links_without_a_token_lead_where_they_led(metadata):
+    message = (
+        b"Content-Type: text/html\r\n\r\n"
+        b'<a href="https://example.com/a?b=1&#38;c=2">a</a>'
+        b'<a href="##unsubscribetag##https://example.com/leave">b</a>\r\n'
+    )
+    tagging = Tagging(HoldsNoLink(metadata), lambda: CATALOG, clock=lambda: NOW)
+    tagged = tagging.tag(message, "ada@example.net")
+
+    assert tagged.links == ()
+    assert tagged.untracked_links == 2
+    assert b'<a href="https://example.com/a?b=1&#38;c=2">' in tagged.message  # byte for byte
+    assert b'<a href="https://example.com/leave">' in tagged.message
 
 
 def test_a_class_that_tracks_nothing_still_attributes_bounces(tagging, warnings):
