@@ -92,8 +92,12 @@ def _greet(settings: Settings, claims: dict[str, Claim]) -> None:
     for part, text in told.items():
         if part in claims:
             scheme = "http://" if part in ("web", "admin") else ""
-            lines.append(f"  {scheme}{claims[part].reachable:<24} {text}")
-    lines.append(f"  {settings.data_path}  data; without a smarthost mail lands in outbox/")
+            lines.append(f"  {scheme + claims[part].reachable:<32} {text}")
+    lines.append(f"  {settings.data_path}  data")
     if "submission" in claims:
-        lines += ["", "try, in another terminal:", "  python3 docs/examples/first_message.py", ""]
+        if not any(route.domain == "*" for route in settings.smtp_route):
+            outbox = settings.data_path / "outbox" / "new"
+            lines.append(f"  {outbox}  mail lands here: no smarthost is set")
+        command = f"  python3 docs/examples/first_message.py {claims['submission'].reachable}"
+        lines += ["", "try, in another terminal:", command, ""]
     print("\n".join(lines), file=sys.stderr, flush=True)  # noqa: T201 - for the person watching
