@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from sendback.cli.catalog import actor
 from sendback.cli.context import Node, NodeGroup, pass_node
 from sendback.cli.output import emit, print_json
-from sendback.cli.times import rfc3339
+from sendback.errors import Malformed
 
 if TYPE_CHECKING:
-    from sendback.bootstrap import Core
+    from sendback.bootstrap.recipient import Recipient
 
 
 @click.group("recipient", cls=NodeGroup)
@@ -25,17 +24,12 @@ def recipient() -> None:
 @click.argument("address")
 @pass_node
 def show(node: Node, address: str) -> None:
-    """Show events, clicks, bounce counts and suppressions of ADDRESS."""
-    from sendback.database.recipients import Recipients
-
-    kept = Recipients(node.core.upgraded_database()).show(address)
-    kept["events"] = _events(node.core, address)
+    """Show what every store keeps of ADDRESS; how much of it, without --json."""
+    kept = _recipient(node, address).show()
     if node.json:
         print_json({"email": address, **kept})
         return
     emit(node, {name: len(rows) for name, rows in kept.items()}, title=address)
-    for event in kept["events"]:
-        click.echo(f"{rfc3339(event['event_time_ms'])}\t{event['event_type']}\t{event['sendid']}")
 
 
 @recipient.command("erase")
@@ -43,38 +37,28 @@ def show(node: Node, address: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_node
 def erase(node: Node, address: str, yes: bool) -> None:
-    """Erase ADDRESS from events, statistics, bounce counts and metadata, local and external.
+    """Erase ADDRESS from every store of this node, and say how much each held.
 
-    Its suppressions stay, as hashes: the wish not to be mailed outlives the address. Counters stay
-    too. Local and external links sent before can't be completed to events any more. Mail that waits
-    in deferred/, outbox/ or unparsed/ isn't touched. An external database is scanned whole.
+    Gone are its metadata (local and external), events, dead letters, attempts and pending mail, its
+    rows in the statistics, its mail in outbox/, deferred/ and unparsed/, what the journal still
+    holds, and its lines in files that ndjson destinations wrote (the file in use is rotated first).
+    Mail in deferred/ is not sent any more. Counters stay. Suppressions stay, as hashes: the wish
+    not to be mailed outlives the address. Mail to others that names it (`mentions`) stays too.
+
+    Works while the node runs and when it is stopped. Local and external links sent before can't be
+    completed to events any more. An external database is scanned whole. What was delivered to
+    webhooks, databases and streams is out of reach.
     """
+    one = _recipient(node, address)
     if not yes:
         click.confirm(f"Erase everything kept of {address}?", abort=True, err=True)
-    from sendback.database.recipients import Recipients
+    emit(node, one.erase(actor=actor()))
 
-    core = node.core
-    erased = Recipients(core.upgraded_database()).erase(address, actor=actor())
-    if (core.path / "events.sqlite").exists():
-        log = core.event_log(readonly=False)
-        try:
-            erased["events"] = log.retention.erase(address)
-        finally:
-            log.close()
-    metadata = core.metadata(writes=False)
+
+def _recipient(node: Node, address: str) -> Recipient:
+    from sendback.bootstrap.recipient import Recipient
+
     try:
-        erased["metadata"] = metadata.erase(address)
-    finally:
-        metadata.close()
-    emit(node, erased)
-
-
-def _events(core: Core, address: str) -> list[Any]:
-    if not (core.path / "events.sqlite").exists():
-        return []
-    log = core.event_log()
-    try:
-        found = log.read(0, 100_000, email=address)
-    finally:
-        log.close()
-    return [msgspec.json.decode(event.body) for event in found]
+        return Recipient(node.core, address)
+    except Malformed as error:
+        raise click.BadParameter(str(error)) from None

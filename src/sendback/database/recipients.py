@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import sqlalchemy as sa
@@ -15,8 +16,11 @@ from sendback.database.schema import (
     clickthrough_urls,
     email_hash,
     idempotency,
+    stats_links,
 )
 from sendback.database.suppression import Suppression
+
+_CHUNK = 500
 
 
 class Recipients:
@@ -53,13 +57,32 @@ class Recipients:
         }
 
     def erase(self, email: str, *, actor: str) -> dict[str, int]:
-        """No row names the address any more; how many rows. Counters and suppression stay."""
-        table = clickthrough_clicks
+        """No row names the address any more; how many rows. Counters and suppressions stay.
+
+        A link that names it before its `?` was that recipient's own: it goes with its counts. On
+        SQLite what is deleted is overwritten.
+        """
+        removed = {
+            "bounces": self._counts.erase(email),
+            "suppressions": self._suppression.erase(email),
+        }
         with self._database.write() as connection:
-            gone = sa.delete(table).where(sa.func.lower(table.c.emailaddress) == email.lower())
-            clicks = connection.execute(gone).rowcount
+            links = [row.id for row in connection.execute(_links_naming(email))]
+            clicks, urls = clickthrough_clicks, clickthrough_urls
+            for table, column in (
+                (stats_links, stats_links.c.urlid),
+                (clicks, clicks.c.urlid),
+                (urls, urls.c.id),
+            ):
+                for start in range(0, len(links), _CHUNK):
+                    chunk = links[start : start + _CHUNK]
+                    connection.execute(sa.delete(table).where(column.in_(chunk)))
+            gone = sa.delete(clicks).where(sa.func.lower(clicks.c.emailaddress) == email.lower())
+            removed["clicks"] = connection.execute(gone).rowcount
+            removed["links"] = len(links)
             kept = sa.func.lower(idempotency.c.body).contains(email.lower(), autoescape=True)
-            connection.execute(sa.delete(idempotency).where(kept))
+            answers = connection.execute(sa.delete(idempotency).where(kept))
+            removed["api_answers"] = answers.rowcount
             audit.record(
                 connection,
                 time_ms=int(self._clock() * 1000),
@@ -68,8 +91,16 @@ class Recipients:
                 kind="recipient",
                 name=email_hash(email),
             )
-        return {
-            "clicks": clicks,
-            "bounces": self._counts.erase(email),
-            "suppressions": self._suppression.erase(email),
-        }
+        return removed
+
+
+def _links_naming(email: str) -> sa.Select[tuple[int]]:
+    url = sa.func.lower(clickthrough_urls.c.url)
+    forms = {
+        email.lower(),
+        email.lower().replace("@", "%40"),
+        quote(email.lower(), safe="").lower(),
+    }
+    return sa.select(clickthrough_urls.c.id).where(
+        sa.or_(*(url.contains(form, autoescape=True) for form in sorted(forms)))
+    )

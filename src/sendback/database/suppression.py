@@ -195,14 +195,19 @@ class Suppression:
         return undone
 
     def erase(self, email: str) -> int:
-        """Forget the address, keep the wish: only its hash stays. How many entries."""
+        """Forget the address, keep the wish: only its hash stays. How many entries.
+
+        Bounces of others that name it (they were forwarded) lose their text.
+        """
         table = suppressions
+        naming = sa.func.lower(table.c.bounce_text).contains(email.lower(), autoescape=True)
         erased = (
             sa.update(table)
             .where(table.c.email_hash == email_hash(email))
             .values(email="", bounce_text="", sendid="", event_id="")
         )
         with self._database.write() as connection:
+            connection.execute(sa.update(table).where(naming).values(bounce_text=""))
             return connection.execute(erased).rowcount
 
     def _audit(

@@ -17,6 +17,7 @@ import msgspec
 from sendback.errors import Unavailable
 from sendback.eventlog import schema
 from sendback.eventlog.delivery import Deliveries
+from sendback.eventlog.erasure import Erasure
 from sendback.eventlog.retention import Retention
 from sendback.model import Event
 
@@ -71,6 +72,7 @@ class EventLog:
             self._writer = schema.open_writing(self._path)
             self._next_seq = self._number("last_seq") + 1
         self.deliveries = Deliveries(self._query, self._write, self.last_seq, clock)
+        self.erasure = Erasure(self._query, self._write)
         self.retention = Retention(self._path, self._query, self._write, clock)
 
     # -- appending -------------------------------------------------------------------------

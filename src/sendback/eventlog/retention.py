@@ -1,4 +1,4 @@
-"""How long events are kept, and how an address is erased.
+"""How long events are kept.
 
 Events that every consumer has had go by age and by size. Those that somebody still waits for go by
 age, and by size only when nobody living waits for them (`make_room`); either is counted as
@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import msgspec
-
 from sendback.eventlog.delivery import Query, Write
 
 _CHUNK = 5000
@@ -19,10 +17,6 @@ _PAGES_A_CHUNK = 4000
 #: Attempts are kept this long, and never more than this many of one consumer.
 ATTEMPT_DAYS = 7
 ATTEMPTS_KEPT = 10_000
-
-
-class _Identity(msgspec.Struct):
-    email: str = ""
 
 
 class Retention:
@@ -167,33 +161,6 @@ class Retention:
                     " where consumer = ? order by id desc limit 1 offset ?)",
                     (name, name, ATTEMPTS_KEPT),
                 )
-
-    def erase(self, email: str) -> int:
-        """No event, dead letter or attempt of this address is left in the file; how many went."""
-        needle = msgspec.json.encode(email.lower())[1:-1].decode()
-        removed = 0
-        with self._write() as db:
-            db.execute("pragma secure_delete = on")
-            for table, key in (("events", "seq"), ("dead_letters", "id")):
-                rows = db.execute(
-                    f"select {key}, body from {table}"  # noqa: S608
-                    " where instr(lower(cast(body as text)), ?) > 0",
-                    (needle,),
-                )
-                keys = [row[0] for row in rows if _is_of(row[1], email)]
-                db.executemany(f"delete from {table} where {key} = ?", [(k,) for k in keys])  # noqa: S608
-                removed += len(keys)
-            db.execute("delete from attempts where instr(lower(answer), ?) > 0", (email.lower(),))
-        with self._write() as db:
-            db.execute("pragma secure_delete = off")
-        return removed
-
-
-def _is_of(body: bytes, email: str) -> bool:
-    try:
-        return msgspec.json.decode(body, type=_Identity).email.lower() == email.lower()
-    except msgspec.DecodeError:
-        return email.lower().encode() in body.lower()  # a raw record among the dead letters
 
 
 def _delete_up_to(db: sqlite3.Connection, cut: int) -> int:

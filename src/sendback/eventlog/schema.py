@@ -96,6 +96,7 @@ def open_writing(path: Path, busy_seconds: float = 10.0) -> sqlite3.Connection:
         db.execute("pragma auto_vacuum = incremental")
         db.execute("pragma journal_mode = wal")
         db.execute("pragma synchronous = full")
+        db.execute("pragma secure_delete = fast")  # what is erased must not stay between rows
         db.execute("pragma journal_size_limit = 67108864")
         db.execute("pragma wal_autocheckpoint = 4000")
         db.execute("pragma cache_size = -16384")

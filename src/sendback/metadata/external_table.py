@@ -155,6 +155,17 @@ def before_age(text: str, today: dt.date) -> dt.date:
     return today - dt.timedelta(days=days)
 
 
+def rows_of(dsn: str, email: str) -> list[dict[str, Any]]:
+    """The rows of messages to this address, oldest first. Scans the table. Unavailable."""
+    with _connected(dsn) as connection:
+        found = connection.execute(
+            "select id::text, date::text, data from ga_tracking_data"
+            " where lower(data ->> 'email') = lower(%s) order by date, id",
+            (email,),
+        ).fetchall()
+    return [{"id": row[0], "date": row[1], "data": row[2]} for row in found]
+
+
 def _status(connection: psycopg.Connection[Any]) -> Status:
     version = str(connection.info.server_version)
     standby = bool(_one(connection, "select pg_is_in_recovery()"))

@@ -199,8 +199,21 @@ class LocalStore:
         """Forget messages tagged before this second, and links no longer used; rows deleted."""
         return self._writer.prune(before, dry_run=dry_run, batch=batch)
 
+    def messages_to(self, email: str) -> list[dict[str, object]]:
+        """What is kept of messages to this address, oldest first; [] while there is no file."""
+        names = ("tagged_at", "sendid", "listid", "mail_class", "click_tracking_id", "instance_id")
+        try:
+            rows = self._reader.rows(
+                f"select {', '.join(names)} from messages where lower(email) = lower(?)"  # noqa: S608
+                " order by id",
+                (email,),
+            )
+        except NotFound:
+            return []
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
     def erase(self, email: str) -> int:
-        """See the port."""
+        """See the port; links that hold the address before their `?` go too."""
         if not self.path.exists():
             return 0
         return self._writer.erase(email)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from sendback.errors import Misconfigured, Unavailable
 from sendback.model import MessageFacts
@@ -209,7 +210,10 @@ class Writer:
 
     def erase(self, email: str) -> int:
         """See LocalStore."""
-        return self._delete("messages", "lower(email) = lower(?)", email, 5000)
+        removed = self._delete("messages", "lower(email) = lower(?)", email, 5000)
+        for form in sorted({email, email.replace("@", "%40"), quote(email, safe="")}):
+            removed += self._delete("links", "instr(lower(url), lower(?)) > 0", form, 5000)
+        return removed
 
     def _delete(self, table: str, condition: str, value: object, batch: int) -> int:
         """In short transactions, so that tagging goes on between them."""

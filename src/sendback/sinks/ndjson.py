@@ -4,6 +4,7 @@ Safe with logrotate: when the path leads to another file, or to none, that one i
 torn by a crash is cut away at the next start; its batch was not acknowledged and comes again.
 """
 
+import fcntl
 import gzip
 import os
 import shutil
@@ -39,7 +40,7 @@ class NdjsonSink:
         """On DELIVERED the lines are on the disk. FAILED names the disk's error."""
         data = b"".join([event.body + b"\n" for event in batch])
         try:
-            fd = self._open()
+            fd = self._open_locked()
             size = os.fstat(fd).st_size
             try:
                 view = memoryview(data)
@@ -49,6 +50,8 @@ class NdjsonSink:
             except OSError:
                 os.ftruncate(fd, size)
                 raise
+            finally:
+                fcntl.flock(fd, fcntl.LOCK_UN)
             if self._rotate_bytes and size + len(data) >= self._rotate_bytes:
                 self._rotate()
         except OSError as error:
@@ -56,14 +59,18 @@ class NdjsonSink:
             return Outcome(Result.FAILED, None, f"{self._path}: {error.strerror or error}")
         return Outcome(Result.DELIVERED)
 
+    def _open_locked(self) -> int:
+        """The file under this name, locked: whoever rewrites it took its name away first."""
+        while True:
+            fd = self._open()
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if self._is_named(fd):
+                return fd
+            self.close()
+
     def _open(self) -> int:
         if self._fd >= 0:
-            opened = os.fstat(self._fd)
-            try:
-                named = self._path.stat()
-            except FileNotFoundError:
-                named = None
-            if named is not None and os.path.samestat(opened, named):
+            if self._is_named(self._fd):
                 return self._fd
             self.close()
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +78,12 @@ class NdjsonSink:
         self._fd = os.open(self._path, flags, 0o640)
         _cut_torn_line(self._fd)
         return self._fd
+
+    def _is_named(self, fd: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(fd), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def _rotate(self) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self._clock()))

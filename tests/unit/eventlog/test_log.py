@@ -1,5 +1,6 @@
 """The ordered log: exactly once, in order, read by others while it is written."""
 
+import re
 import subprocess
 import sys
 import uuid
@@ -10,6 +11,7 @@ import pytest
 from sendback.errors import Misconfigured, NotFound, Unavailable
 from sendback.eventlog import Attempt, EventLog, Parked
 from sendback.model import Click, Complaint, uuid7
+from sendback.model.mention import Mention
 
 
 def click(n: int, *, email: str = "joe@example.net", time_ms: int | None = None) -> Click:
@@ -257,13 +259,32 @@ def test_parked_events_outlive_pruning(log, now) -> None:
 
 def test_an_erased_address_is_in_no_page_of_the_file(tmp_path, log) -> None:
     log.append([click(n, email=f"user{n}@example.net") for n in range(50)])
-    log.deliveries.note("d", moved=(0, 5), bury=[(7, 1, "bad")])  # user6
-    assert log.retention.erase("User6@example.net") == 2
+    other = click(50, email="else@example.net")
+    log.append([msgspec.structs.replace(other, click_url="https://x/?to=USER6%40example.net")])
+    log.deliveries.note("d", moved=(0, 5), bury=[(7, 1, "user6@example.net is unknown")])
+    log.deliveries.note("d", moved=(5, 9), park=[Parked(7, 1, 0, 0, "no user6@example.net")])
+    with log.transaction() as transaction:
+        mail = b"To: user6@example.net\n\n"
+        for reason in ("down", "no row"):
+            transaction.pend(mail, first_ms=1, next_ms=2, tries=1, faults=0, reason=reason)
+        transaction.bury(mail, tries=1, reason="x")
+        transaction.drop_pending([1])
+    user6 = Mention("User6@example.net")
+    assert {name: len(rows) for name, rows in log.erasure.show(user6).items()} == {
+        "events": 1, "dead_letters": 2, "attempts": 0, "pending": 1,
+    }  # fmt: skip
+
+    assert log.erasure.erase(user6) == {
+        "events": 1, "dead_letters": 2, "attempts": 0, "pending": 1, "redacted": 1,
+    }  # fmt: skip
+    assert not any(log.erasure.erase(user6).values())
     assert log.read(0, 99, email="user6@example.net") == []
+    assert b"https://x/?to=erased@invalid" in log.read(50, 1)[0].body
+    assert len(log.read(0, 99)) == 50
     log.close()
 
     for path in tmp_path.glob("events.sqlite*"):
-        assert b"user6@example.net" not in path.read_bytes()
+        assert not re.search(rb"user6(@|%40)example.net", path.read_bytes(), re.IGNORECASE)
 
 
 def test_a_killed_writer_loses_no_committed_event(tmp_path) -> None:
