@@ -96,7 +96,7 @@ def test_the_configuration_examples_are_valid(tmp_path):
     from fixtures.node import run_cli
 
     blocks = re.findall(r"^```toml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for number, text in enumerate(blocks):
         path = tmp_path / f"{number}.toml"
         path.write_text(text)

@@ -50,7 +50,7 @@ def _flat(prefix: str, value: object) -> list[tuple[str, object]]:
             for key, inner in value.items()
             for pair in _flat(f"{prefix}.{key}" if prefix else str(key), inner)
         ]
-    if isinstance(value, list) and value and isinstance(value[0], dict):
+    if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
         return [pair for n, inner in enumerate(value) for pair in _flat(f"{prefix}.{n}", inner)]
     masked = value and (_is_secret(prefix) or (prefix == "database_url" and "@" in str(value)))
     return [(prefix, "********" if masked else value)]

@@ -263,12 +263,22 @@ class SmtpRoute(_Object, frozen=True, kw_only=True):
     reuse_connections: bool = True
     max_connections: int = 100
     max_messages_per_hour: int = 10_000_000
+    username: str = ""
+    """Log in with it; then TLS must be had."""
+    password: str = ""
+    """Never in clear, neither on the way nor in what `config show` prints."""
+    tls: Literal["opportunistic", "required", "off"] = "opportunistic"
+    """`required`: TLS with a certificate that is verified; port 465 begins with TLS."""
 
     def __post_init__(self) -> None:
         if self.domain != "*":
             self._set("domain", normal_host(self.domain))
         if not 0 < self.port < 65536:
             raise Malformed("a port is 1 to 65535", field="port")
+        if bool(self.username) != bool(self.password):
+            raise Malformed("username and password come together", field="username")
+        if self.username and self.tls == "off":
+            raise Malformed("a password never goes out in clear", field="tls")
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True, dict=True):

@@ -6,6 +6,7 @@ Connections" and "Max Messages per Hour" (S0.8 to S0.10) are `model.SmtpRoute`.
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Callable, Iterable
 
@@ -18,6 +19,8 @@ log = logging.getLogger("sendback.relay")
 _IDLE_SECONDS = 30.0
 _UNREACHABLE = Answer(451, "4.4.1 The next mail server can't be reached, try again later")
 _LOST = Answer(451, "4.4.2 The next mail server closed the connection, try again later")
+_NO_TLS = Answer(451, "4.7.4 No TLS to be had with the next mail server, try again later")
+_LOGIN_REFUSED = Answer(451, "4.7.8 The next mail server refused our login, try again later")
 _BUSY = Answer(451, "4.4.5 Too many connections to the next mail server, try again later")
 _THROTTLED = Answer(451, "4.7.1 Over max_messages_per_hour for this route, try again later")
 _NEEDS_UTF8 = Answer(550, "5.6.7 The next mail server does not take internationalised mail")
@@ -59,6 +62,7 @@ class Upstream:
         self._timeout = timeout
         self._limit = HourlyLimit(route.max_messages_per_hour, clock)
         self._slots = asyncio.Semaphore(route.max_connections)
+        self._tls: ssl.SSLContext | None = None
         self._idle: list[tuple[aiosmtplib.SMTP, asyncio.TimerHandle]] = []
 
     async def send(self, outgoing: Outgoing) -> Answer:
@@ -80,9 +84,10 @@ class Upstream:
             client = self._take_idle()
             is_reused = client is not None
             if client is None:
-                client = await self._connect()
-                if client is None:
-                    return _UNREACHABLE
+                made = await self._connect()
+                if isinstance(made, Answer):
+                    return made
+                client = made
             try:
                 answer = await _transaction(client, outgoing)
             except _Gone as gone:
@@ -97,25 +102,49 @@ class Upstream:
             await self._give_back(client, is_usable=answer.code != 421)
             return Answer(451, answer.text) if answer.code == 421 else answer
 
-    async def _connect(self) -> aiosmtplib.SMTP | None:
+    async def _connect(self) -> aiosmtplib.SMTP | Answer:
+        """A connection, with TLS and login as the route wants them; else why not."""
+        route = self._route
+        is_implicit = route.port == 465 and route.tls != "off"
+        must = not is_implicit and (route.tls == "required" or bool(route.username))
         client = aiosmtplib.SMTP(
-            hostname=self._route.host,
-            port=self._route.port,
+            hostname=route.host,
+            port=route.port,
             local_hostname=self._hostname,
             timeout=self._timeout,
-            # Opportunistic, as between mail servers: TLS where offered, whatever its certificate.
-            validate_certs=False,
+            use_tls=is_implicit,
+            start_tls=False if must or is_implicit or route.tls == "off" else None,
+            tls_context=await self._tls_context(),
         )
+        failure = _UNREACHABLE
         try:
             await client.connect()
+            if must:
+                failure = _NO_TLS
+                await client.starttls()
+            if route.username:
+                failure = _LOGIN_REFUSED
+                await client.login(route.username, route.password)
         except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
             client.close()
+            if isinstance(error.__cause__ or error, ssl.SSLError):
+                failure = _NO_TLS
             log.warning(
                 "relay.unreachable",
-                extra={"host": self._route.host, "port": self._route.port, "error": repr(error)},
+                extra={"host": route.host, "port": route.port, "error": repr(error)},
             )
-            return None
+            return failure
         return client
+
+    async def _tls_context(self) -> ssl.SSLContext | None:
+        """Verifying when TLS is required; else any certificate does, as between mail servers."""
+        if self._tls is None and self._route.tls != "off":
+            self._tls = context = await asyncio.to_thread(ssl.create_default_context)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if self._route.tls != "required":
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+        return self._tls
 
     def _take_idle(self) -> aiosmtplib.SMTP | None:
         while self._idle:
