@@ -63,6 +63,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     others: Sequence[OtherVisit] = ()
     """Visits of the same message within the windows of the rules; others are ignored."""
     links_in_message: int | None = None
+    """At most so many; None when nobody knows."""
     complete_until_ms: int = 0
     """Until when `others` is complete; a verdict that later visits may change is not final."""
 
@@ -166,5 +167,6 @@ def _links_within(seen: Observation, seconds: float) -> int:
 
 
 def _is_complete(seen: Observation, rules: Rules) -> bool:
-    window_s = max(rules.burst_s, rules.every_link_s if seen.links_in_message else 0.0)
+    can_be_whole = (seen.links_in_message or 0) >= _EVERY_LINK_AT_LEAST
+    window_s = max(rules.burst_s, rules.every_link_s if can_be_whole else 0.0)
     return seen.complete_until_ms >= seen.time_ms + window_s * 1000

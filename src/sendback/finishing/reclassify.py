@@ -10,13 +10,15 @@ import msgspec
 from sendback.agents import Observation, OtherVisit, Verdict
 from sendback.eventlog import EventLog, StoredEvent
 from sendback.finishing.history import History
-from sendback.model import VisitKind
+from sendback.model import Hint, VisitKind
 
 _KINDS = {
     "engine_click": VisitKind.CLICK,
     "engine_open": VisitKind.OPEN,
     "engine_unsub": VisitKind.UNSUB,
 }
+_HINTS = {"prefetch_header": Hint.PREFETCH, "one_click": Hint.ONE_CLICK, "mailto": Hint.MAILTO}
+_NOT_IN_THE_LOG = {"honeypot", "every_link"}
 _PAGE = 2000
 
 
@@ -29,8 +31,9 @@ def reclassify(
 ) -> dict[str, Any]:
     """Counts: `checked`, `changed`, and `changes` by "old -> new". Without `is_dry` also written.
 
-    What a request said about itself (prefetch, one-click) and when the message was tagged are not
-    in an event, so a verdict that came from those is kept.
+    What a request said about itself (prefetch, one-click) and that it came soon is taken from the
+    old reasons. Honeypot links and the number of links are not in the log, so a verdict that came
+    from those is kept.
     """
     after = log.seq_at(since_ms) if since_ms else 0
     checked, changes = 0, Counter[str]()
@@ -67,15 +70,17 @@ class _Seen:
     def new_label(self, classify: Callable[[Observation], Verdict], history: History) -> str | None:
         """`old -> new` when the verdict is another one now."""
         fields = self._fields
-        kept = {"prefetch_header", "one_click", "mailto", "honeypot", "soon"}
-        if kept & set(fields["agent_reasons"]):
+        reasons = set(fields["agent_reasons"])
+        if reasons & _NOT_IN_THE_LOG:
             return None
         verdict = classify(
             Observation(
                 kind=self._visit.kind,
                 ip=self._visit.ip,
                 user_agent=fields["user_agent"],
+                hints=sum(int(hint) for name, hint in _HINTS.items() if name in reasons),
                 time_ms=self._visit.time_ms,
+                tagged_at=self._visit.time_ms // 1000 if "soon" in reasons else 0,
                 pos=self._visit.pos,
                 others=history.others(self._message, self._visit),
                 complete_until_ms=2**62,

@@ -27,6 +27,8 @@ BACK_OFF = (5, 15, 60, 300, 900, 3600)
 MISSING_ROW_MS = 3600 * 1000
 GIVE_UP_MS = 7 * 86_400_000
 MAX_FAULTS = 5
+#: A held verdict is asked for again this often: most are final long before the hold ends.
+LOOK_AGAIN_MS = 6000
 #: A visit is read this long after its time at the latest, when finishing keeps up.
 _CAPTURE_SECONDS = 1.0
 _DECODE = msgspec.msgpack.Decoder(Visit | CapturedMail).decode
@@ -146,7 +148,7 @@ class Finishing:
             held_ms = item.record.time_ms + self._hold_ms - int(self._clock() * 1000)
             if not made.is_final and self._hold_ms and held_ms > 0:
                 item.missing = "the verdict is not final"
-                item.wait_ms = min(held_ms, self._hold_ms)  # a clock that went back
+                item.wait_ms = min(held_ms, LOOK_AGAIN_MS)
             else:
                 item.made = made
 

@@ -47,6 +47,9 @@ class VisitMetadata(Protocol):
     def resolve(self, purpose: Purpose, token: bytes) -> TrackingData:
         """Everything the token stands for. Forged, NotFound, Unavailable."""
 
+    def links_in_message(self, token: bytes, data: TrackingData) -> int | None:
+        """At most how many links the message has; None where nobody knows. Unavailable."""
+
 
 Classify = Callable[[Observation], Verdict]
 
@@ -98,12 +101,19 @@ class Visits:
                 tagged_at=data.message.tagged_at,
                 pos=seen.pos,
                 others=self._history.others(data.message.key, seen),
+                links_in_message=self._links_in_message(visit, data),
                 complete_until_ms=complete_until_ms,
             )
         )
         made = self._finish(visit, data, verdict, unresolved=False)
         made.is_final = verdict.final
         return made
+
+    def _links_in_message(self, visit: Visit, data: TrackingData) -> int | None:
+        try:
+            return self._metadata.links_in_message(visit.token, data)
+        except SendbackError:
+            return None  # one sign less; the event itself is known
 
     def make_unresolved(self, visit: Visit) -> Made:
         """The event of a visit whose row never came back: what the link's cache still knows."""

@@ -189,6 +189,17 @@ class Metadata:
         backend, opened = self._stored(purpose, binary)
         return backend.resolve(purpose, opened)
 
+    def links_in_message(self, token: bytes, data: TrackingData) -> int | None:
+        """At most how many links the message of `data`, which the genuine `token` gave, has.
+
+        Only local storage knows; None for others, and where it can't be counted. Unavailable.
+        """
+        local, link = self.local, data.link
+        if local is None or link is None or tokens.decode(token)[0] != Version.LOCAL:
+            return None
+        message = data.message
+        return local.links_of_send(message.sendid, message.listid, link.html_or_text)
+
     def verify(self, purpose: Purpose, token: bytes) -> None:
         """Forged unless the token is genuine. No store is asked for more than its id.
 

@@ -30,6 +30,8 @@ from sendback.tokens import Opened, Version, open_binary, seal
 
 _STORE_HINT = 2
 _DAY = 86400
+_LINKS_COUNTED = 1000
+_COUNT_AGAIN_S = 60.0
 
 
 class LocalStore:
@@ -45,6 +47,8 @@ class LocalStore:
     ) -> None:
         self.path = Path(path)
         self._readonly = readonly
+        self._clock = clock
+        self._link_counts: dict[tuple[str, str, str], tuple[float, int | None]] = {}
         self._reader = Reader(self.path, busy_timeout)
         self._writer = Writer(self.path, clock, busy_timeout)
         self._batcher: Batcher[Job, Ids] = Batcher(self._writer.run)
@@ -165,6 +169,30 @@ class LocalStore:
             universal=bool(found.universal),
             html_or_text=found.html_or_text,
         )
+
+    def links_of_send(self, sendid: str, listid: str, html_or_text: str) -> int | None:
+        """How many links any message of this send has at most, in its HTML or its text part.
+
+        Rows are shared by all messages of a send, so this is the number of places over all of them.
+        None: not known, because the messages have no SendID or too many different links.
+        """
+        if not sendid:
+            return None
+        key = (sendid, listid, html_or_text)
+        now = self._clock()
+        at, count = self._link_counts.get(key, (float("-inf"), None))
+        if abs(now - at) > _COUNT_AGAIN_S:  # a send under way still grows
+            rows = self._reader.rows(
+                "select kind, pos from placements join links on links.id = placements.link"
+                " where sendid = ? and listid = ? and html_or_text = ? and pos > 0 limit ?",
+                (*key, _LINKS_COUNTED + 1),
+            )
+            places = {(LinkKind(kind) is LinkKind.CLICK, pos) for kind, pos in rows}
+            count = len(places) if len(rows) <= _LINKS_COUNTED else None
+            if len(self._link_counts) >= _LINKS_COUNTED:
+                self._link_counts.clear()
+            self._link_counts[key] = (now, count)
+        return count
 
     # -- the file ---------------------------------------------------------------------------------
 

@@ -83,6 +83,9 @@ class House:
     def link(self, purpose, token):
         return self.metadata.link(purpose, token)
 
+    def links_in_message(self, token, data):
+        return self.metadata.links_in_message(token, data)
+
     def resolve_bounce(self, token):
         if self.failing:
             raise self.failing
@@ -295,6 +298,38 @@ def test_a_verdict_that_may_change_is_held(house) -> None:
     assert [event["event_type"] for event in house.finish()] == ["engine_click"]
 
 
+MANY = [LinkFacts(url=f"https://example.com/{n}", pos=n) for n in range(1, 5)]
+
+
+@pytest.mark.parametrize(
+    ("storage", "followed", "reasons"),
+    [
+        (Storage.LOCAL, 4, ["every_link"]),
+        (Storage.LOCAL, 3, []),
+        (Storage.STATELESS, 4, []),  # nobody knows how many there are
+    ],
+)
+def test_every_link_of_a_message_within_a_minute(house, storage, followed, reasons) -> None:
+    issued = house.issue(MANY, storage)
+    for n, (_, token) in enumerate(issued.link_tokens[:followed]):
+        house.visit(VisitKind.CLICK, token, at=n * 12_000)
+    events = house.finish()
+
+    assert len(events) == followed
+    assert all(event["agent_reasons"] == reasons for event in events)
+    assert all(event["is_bot"] == bool(reasons) for event in events)
+
+
+def test_the_links_of_other_messages_of_the_send_count_too(house) -> None:
+    """So that a message with fewer links is never taken for a followed whole by mistake."""
+    issued = house.issue(MANY[:3], Storage.LOCAL)
+    house.issue(MANY, Storage.LOCAL, email="other@example.net")
+    for n, (_, token) in enumerate(issued.link_tokens):
+        house.visit(VisitKind.CLICK, token, at=n * 12_000)
+
+    assert not any(event["is_bot"] for event in house.finish())
+
+
 def test_a_poison_record_is_tried_five_times_and_then_a_dead_letter(house) -> None:
     # facts/reliability.md fault 37
     token = house.issue([LINK]).link_tokens[0][1]
@@ -326,7 +361,8 @@ def test_junk_in_the_journal_is_buried_at_once(house, junk) -> None:
 
 
 def test_a_forged_token_is_buried(house) -> None:
-    house.visit(VisitKind.CLICK, "A" * 40)
+    token = house.issue([LINK]).link_tokens[0][1]
+    house.visit(VisitKind.CLICK, token[:-3] + ("A" if token[-3] != "A" else "B") + token[-2:])
 
     assert house.finish() == []
     assert "Forged" in house.log.deliveries.dead_letters("finishing")[0].reason

@@ -1,0 +1,89 @@
+"""Verdicts on a whole node: held or provisional, made again, and a scanner's unsubscribe."""
+
+import json
+import re
+
+import pytest
+
+from e2e.test_first_light import SAMPLE, copies, fetch, html_of, send
+from e2e.test_supervisor import until
+from fixtures.node import running_node
+
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+def links(node, kind: str) -> list[str]:
+    (copy,) = copies(node).values()
+    return list(dict.fromkeys(re.findall(rf"/{kind}\?[\w-]+", html_of(copy))))
+
+
+@pytest.mark.parametrize("hold", [0, 20])
+def test_a_scanner_is_known_on_all_its_events_only_when_they_are_held(tmp_path, hold):  # R7
+    env = {"SENDBACK_EVENTS__VERDICT_HOLD_SECONDS": str(hold)}
+    with running_node(tmp_path / "data", env=env) as node:
+        send(node, SAMPLE.read_bytes(), ["ada@example.org"])
+        (copy,) = copies(node).values()
+        found = re.findall(r"(/(?:uni/)?click\?[\w-]+)", html_of(copy))
+        assert len(found) == 3
+        fetch(node.web + found[0], agent=BROWSER)
+        if not hold:
+            assert len(node.wait_events(1)) == 1  # out before the others come
+        for link in found[1:]:
+            fetch(node.web + link, agent=BROWSER)
+        events = node.wait_events(3, seconds=90)
+
+    first, *others = sorted(events, key=lambda event: event["event_time_ms"])
+    if hold:
+        for event in events:
+            assert (event["agent_class"], event["is_bot"]) == ("scanner", True)
+            assert event["agent_final"]
+    else:
+        assert not first["agent_final"]
+        assert not first["is_bot"]
+        assert others[-1]["is_bot"]
+        assert others[-1]["agent_final"]
+
+
+def test_labels_are_made_again_by_the_rules_of_today(tmp_path):
+    agent = f"{BROWSER} AcmeMonitor/1.0"
+    with running_node(tmp_path / "data") as node:
+        send(node, SAMPLE.read_bytes(), ["ada@example.org"])
+        fetch(node.web + links(node, "click")[0], agent=agent)
+        (before,) = node.wait_events(1)
+        assert not before["is_bot"]
+        (node.data_dir / "control" / "user_agents.toml").write_text(
+            '[[agent]]\nname = "acme"\nclass = "scanner"\ncontains = ["AcmeMonitor"]\n'
+        )
+        dry = json.loads(node.cli("events", "reclassify", "--dry-run", "--json").stdout)
+        assert (dry["checked"], dry["changed"]) == (1, 1)
+        assert node.events() == [before]
+        node.cli("events", "reclassify")
+        (after,) = node.events()
+
+    assert after["agent_reasons"] == ["user_agent:acme"]
+    assert (after["agent_class"], after["is_bot"], after["agent_final"]) == ("scanner", True, True)
+    changed = {"agent_class", "agent_reasons", "is_bot", "agent_final"}
+    assert {k: v for k, v in after.items() if k not in changed} == {
+        k: v for k, v in before.items() if k not in changed
+    }
+
+
+def test_a_scanners_unsubscribe_is_told_and_not_acted_upon(tmp_path):
+    with running_node(tmp_path / "data") as node:
+        send(node, SAMPLE.read_bytes(), ["ada@example.org"])
+        link = links(node, "unsub")[0]
+        fetch(node.web + link, agent="curl/8.4.0")
+        (scanner,) = node.wait_events(1)
+        assert (scanner["event_type"], scanner["is_bot"]) == ("engine_unsub", True)
+        fetch(node.web + link, agent=BROWSER)
+        events = node.wait_events(2)
+        assert [event["is_bot"] for event in events] == [True, False]
+
+        def suppressed() -> bool:
+            done = node.cli("suppression", "check", "ada@example.org", check=False)
+            return done.returncode == 3
+
+        assert until(suppressed, 30)  # by the person's word
+        listed = json.loads(node.cli("suppression", "list", "--json").stdout)
+    entries = listed if isinstance(listed, list) else listed["entries"]
+    assert [entry["event_id"] for entry in entries] == [events[1]["event_unique_id"]]
