@@ -21,7 +21,7 @@ _QUOTED = re.compile(rf'<?"[^"\n@]{{1,64}}"@{_HOST}')
 _ASCII = r"[^\s<>\"'(),:;\[\]@\\|]"
 ASCII_ADDRESS = re.compile(
     rf'(?<!{_ASCII})(?>(?:{_ASCII}+|"[^"\s@]{{1,64}}")@'
-    r"(?:\[[0-9a-fA-F.:IPv]{3,45}\]|(?!-)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*))"
+    r"(?:\[[0-9a-fA-F.:IPv]{3,45}\]|[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?))"
 )
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 _UTF8 = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")

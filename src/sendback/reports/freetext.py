@@ -5,6 +5,7 @@ transcripts, Exchange's notes, gateways and phone carriers, in the main language
 """
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sendback.reports.addresses import ADDRESS, find_address, has_domain, is_system
@@ -122,6 +123,7 @@ def find_failures(
     `plain_forms_only` leaves out addresses in running text.
     """
     lines = prose.replace("\u3000", " ").split("\n")[:MAX_LINES]
+    naming = [number for number, line in enumerate(lines) if "@" in line]
     found: list[Failure] = []
     for pattern, spared in (
         (_COLON, innocent),
@@ -130,7 +132,7 @@ def find_failures(
         (_DISPLAYED, innocent),
         (_COLON, _ANYBODY),
     ):
-        if found := _by_lines(lines, pattern, spared):
+        if found := _by_lines(lines, naming, pattern, spared):
             break
     if named:
         texts = {failure.address.lower(): failure.text for failure in found}
@@ -146,20 +148,18 @@ def find_failures(
 
 def accuse_anybody(prose: str) -> str:
     """The address that the report names, even a postmaster's or its own addressee's, or ""."""
-    found = _by_lines(prose.split("\n")[:MAX_LINES], _LED, _ANYBODY)
+    lines = prose.split("\n")[:MAX_LINES]
+    found = _by_lines(lines, range(len(lines)), _LED, _ANYBODY)
     return found[0].address if found else _inline(prose, _ANYBODY)
 
 
 def _by_lines(
-    lines: list[str], pattern: re.Pattern[str], innocent: frozenset[str]
+    lines: list[str], naming: Iterable[int], pattern: re.Pattern[str], innocent: frozenset[str]
 ) -> list[Failure]:
-    """Addresses at the head of lines; the words are those up to the next one."""
+    """Addresses at the head of the lines `naming`; the words are those up to the next one."""
     heads: list[tuple[str, int, str]] = []
-    for number, line in enumerate(lines):
-        if "@" not in line:
-            continue
-        found = pattern.match(line)
-        if found:
+    for number in naming:
+        if found := pattern.match(lines[number]):
             address = found[1].strip(".-")
             if not _excused(address, innocent) and not _is_senders(lines, number):
                 heads.append((address, number, found[2]))
