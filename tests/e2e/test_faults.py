@@ -226,3 +226,13 @@ def test_nobody_reads_the_log(tmp_path):  # row 39
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_the_table_of_faults_names_tests_that_exist():
+    root = Path(__file__).resolve().parents[2]
+    table = (root / "docs" / "reference" / "faults.md").read_text()
+    assert [int(n) for n in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == list(range(1, 41))
+    named = re.findall(r"(tests/[\w/]+\.py)::(\w+)", table)
+    assert len(named) > 40
+    for path, name in named:
+        assert f"def {name}(" in (root / path).read_text(), (path, name)

@@ -201,6 +201,41 @@ def test_a_restart_does_not_forget_an_outage(bench, outage, next_try) -> None:
     assert bench.now - last <= next_try + 1
 
 
+@pytest.mark.parametrize("jump", [-3600, 3600])
+def test_a_clock_that_jumps_holds_up_no_retry(tmp_path, jump) -> None:
+    # facts/reliability.md fault 28
+    bench = Bench(tmp_path)
+    offset = 0.0
+    bench.delivery = Delivery(
+        "d", bench.log, bench.sink, bench.wanted, max_batch=8,
+        clock=lambda: bench.now + offset, monotonic=lambda: bench.now, uniform=lambda a, b: 1.0,
+    )  # fmt: skip
+    bench.sink.rule = lambda batch: DOWN
+    bench.events(20)
+    bench.run(40)
+    offset = jump
+    bench.run(40)
+    tries = len(bench.sink.requests)
+    bench.run(60)
+    assert len(bench.sink.requests) == tries + 2
+    bench.sink.rule = lambda batch: OK
+    bench.run(31)
+    assert bench.sink.got == list(range(1, 21))
+    assert bench.dead == []
+    bench.log.close()
+
+
+def test_a_restart_after_the_clock_went_back_waits_one_probe_at_most(bench) -> None:
+    bench.sink.rule = lambda batch: DOWN
+    bench.events(1)
+    bench.run(100)
+    bench.now -= 3600
+    bench.restart()
+    bench.sink.rule = lambda batch: OK
+    bench.run(31)
+    assert bench.sink.got == [1]
+
+
 def test_resuming_by_hand_tries_at_once_also_after_a_restart(bench) -> None:
     bench.sink.rule = lambda batch: DOWN
     bench.events(1)
