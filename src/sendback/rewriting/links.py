@@ -67,10 +67,12 @@ def in_html(
     doubts = _doubts([url for url in urls if url is not None], options)
     tags = b"\n".join([view[start:end] for start, _, _, end in anchors]).lower()
     marked = any(mark in tags for mark in _MARKS)
-    usual = not (doubts or marked or options.leave_visible_urls or None in urls)
+    # What most links need is this and no more: an http URL, and no sign of a placeholder in it.
+    openings = [opening for opening, _ in doubts if opening]
+    usual = len(openings) == len(doubts) and not (marked or options.leave_visible_urls)
     found = []
     for (start, value_start, value_end, end), given in zip(anchors, urls, strict=True):
-        if usual and given.startswith(_SCHEMES):  # type: ignore[union-attr]
+        if usual and given and given.startswith(_SCHEMES) and not _any_in(openings, given):
             found.append(
                 _new(
                     Candidate,
@@ -103,6 +105,13 @@ def in_html(
             )
         )
     return found
+
+
+def _any_in(pieces: Sequence[str], whole: str) -> bool:
+    for piece in pieces:  # noqa: SIM110 - any() would make a generator for each link
+        if piece in whole:
+            return True
+    return False
 
 
 def in_text(url: str, start: int, end: int, *, unsubscribe: bool, options: Options) -> Candidate:
@@ -151,7 +160,7 @@ def _doubts(urls: Sequence[str], options: Options) -> list[tuple[str, str]]:
         found.append(("", "ours"))
     if not options.track_clicks:
         found.append(("", "clicks-off"))
-    if len(together) > options.max_url:
+    if len(together) > options.max_url < max(map(len, urls)):
         found.append(("", "too-long"))
     return found
 

@@ -21,7 +21,7 @@ from sendback.rewriting import entities, html
 from sendback.rewriting.html import Found
 
 #: What one document may cost: 12 for a tag, 4 for a text, more with the elements open around it.
-#: A newsletter of 50 KB costs about 35,000, which is 10 ms; hostile ones are stopped after some 100 ms.
+#: A newsletter of 50 KB costs about 35,000, which is 10 ms; hostile ones are stopped by 100 ms.
 MAX_WORK: Final = 125_000
 MAX_BYTES: Final = 256 * 1024
 

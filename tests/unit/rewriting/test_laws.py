@@ -1,5 +1,6 @@
 """Laws over whole messages: what is outside the places stays, twice is once, nothing raises."""
 
+import base64
 import email
 import random
 import re
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scanning import CORPUS, seeds
 
+from sendback.errors import Malformed
 from sendback.rewriting import Options, encodings, plan
 
 BASE = "https://t.example/click?"
@@ -158,11 +160,34 @@ def test_quoted_printable_splices_at_the_right_bytes(data: st.DataObject) -> Non
         assert encodings.decode(joined, b"quoted-printable", b"\r\n").text == want
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.binary(max_size=60).map(base64.b64encode),
+        st.lists(
+            st.sampled_from([b"QUJD", b"QUI=", b"QQ==", b"=", b"\\", b"\\u0041", b'"', b"\r\n"])
+        ).map(b"".join),
+    )
+)  # fmt: skip
+def test_base64_is_read_strictly_or_not_at_all(raw: bytes) -> None:
+    packed = re.sub(rb"[\r\n\t ]", b"", raw)
+    try:
+        want = base64.b64decode(packed, validate=True)
+        if b"=" in packed.rstrip(b"=") or len(packed) % 4:
+            want = None  # what some readers forgive, others don't
+    except ValueError:
+        want = None
+    try:
+        found = encodings.decode(raw, b"base64", b"\r\n").text
+    except Malformed:
+        found = None
+    assert found == want
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([60, 64, 72, 76]), st.data())
 def test_base64_keeps_its_width(text: bytes, width: int, data: st.DataObject) -> None:
-    import base64
-
     packed = base64.b64encode(text)
     raw = b"".join(packed[at : at + width] + b"\r\n" for at in range(0, len(packed), width))
     place = data.draw(st.integers(0, len(text)))
