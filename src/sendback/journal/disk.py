@@ -43,10 +43,13 @@ class Disk:
     def write(self, payloads: Sequence[bytes]) -> None:
         """All payloads stand in the current segment, perhaps a new one."""
         try:
-            self._segment().write(payloads)
+            segment = self._current
+            if segment is None or segment.size >= self._segment_bytes:
+                segment = self._next_segment()
+            segment.write(payloads)
         except OSError as error:
             self._make_good(error)
-            self._segment().write(payloads)
+            (self._current or self._next_segment()).write(payloads)
 
     def _make_good(self, error: OSError) -> None:
         if error.errno in NO_ROOM:
@@ -56,15 +59,9 @@ class Disk:
             self._log(f"ERROR journal {segment.path.name}: {error}; going on in a new segment")
             self._set_filled()
 
-    def _segment(self) -> Segment:
-        now_ms = int(self._clock() * 1000)
-        if self._current is not None and (
-            self._current.size >= self._segment_bytes
-            or not 0 <= now_ms - self._current.created_ms < self._segment_ms
-        ):
-            self._set_filled()
-        if self._current is None:
-            self._current = Segment(self._directory, self._name, now_ms, self._files)
+    def _next_segment(self) -> Segment:
+        self._set_filled()
+        self._current = Segment(self._directory, self._name, int(self._clock() * 1000), self._files)
         return self._current
 
     def _set_filled(self) -> None:
@@ -73,7 +70,15 @@ class Disk:
         self._current = None
 
     def take_unsynced(self) -> tuple[list[Segment], list[Segment]]:
-        """(every segment that a sync must cover now, those of them to close after it)."""
+        """(every segment that a sync must cover now, those of them to close after it).
+
+        One that is old enough is written no more: asked here, for a write has no time to look.
+        """
+        current = self._current
+        if current is not None:
+            age_ms = int(self._clock() * 1000) - current.created_ms
+            if not 0 <= age_ms < self._segment_ms:
+                self._set_filled()
         filled, self._filled = self._filled, []
         return [*filled, *filter(None, [self._current])], filled
 
@@ -92,7 +97,7 @@ class Disk:
             segment.close()
         self._filled, self._current = [], None
         try:
-            segment = self._segment()
+            segment = self._next_segment()
             segment.write(payloads)
             segment.sync()
         except OSError:
@@ -126,3 +131,13 @@ class Disk:
                 self._files.allocate(self._reserve, self._reserve_bytes)
                 self.is_full = False
                 self._log(f"journal {self._directory}: there is room again")
+
+
+def never_raising(log: Callable[[str], None]) -> Callable[[str], None]:
+    """A log whose pipe is closed or whose disk is full must not stop the journal."""
+
+    def write(line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            log(line)
+
+    return write

@@ -48,8 +48,15 @@ class Segment:
     def write(self, payloads: Sequence[bytes]) -> None:
         """All payloads stand in the file, or OSError and none does (as far as the disk obeys)."""
         before = self.size
+        if len(payloads) == 1:
+            data = frames.encode_one(payloads[0], self._seed)
+        else:
+            data = frames.encode(payloads, self._seed)
         try:
-            self._write_all(frames.encode(payloads, self._seed))
+            written = self._files.write(self.fd, data)
+            self.size += written
+            if written < len(data):
+                self._write_all(data[written:])
         except OSError:
             try:
                 self._files.truncate(self.fd, before)

@@ -2,6 +2,7 @@
 
 import enum
 from _thread import LockType
+from collections.abc import Callable
 
 from sendback.errors import Unavailable
 
@@ -15,15 +16,31 @@ class Level(enum.Enum):
     """Written: survives a killed process; synced within 50 ms."""
 
 
+Then = Callable[[], None]
+Fail = Callable[[Unavailable | None], None]
+
+
 class Ticket:
-    """The payloads of one append, and how far they are."""
+    """The payloads of one append, and how far they are.
 
-    __slots__ = ("error", "gate", "is_synced", "leads", "payloads", "size")
+    Who waits has a `gate` that opens, or a `then` that is called; level `os` has neither.
+    """
 
-    def __init__(self, payloads: list[bytes]) -> None:
+    __slots__ = ("deadline", "error", "fail", "gate", "is_synced", "leads", "payloads", "size",
+                 "then")  # fmt: skip
+
+    def __init__(self, payloads: list[bytes], size: int) -> None:
         self.payloads = payloads
-        self.size = sum(map(len, payloads))
+        self.size = size
         self.is_synced = False
         self.leads = False
         self.gate: LockType | None = None
         self.error: Unavailable | None = None
+        self.then: Then | None = None
+        self.fail: Fail | None = None
+        self.deadline = 0.0
+
+    @property
+    def waits(self) -> bool:
+        """True when somebody wants to hear of the disk."""
+        return self.gate is not None or self.then is not None

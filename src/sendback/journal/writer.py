@@ -7,23 +7,22 @@ section 7). The leader syncs itself, because a hand-over costs 20 us; once a syn
 `slow` the one sync thread does it, so that every waiter can give up in time.
 """
 
-import contextlib
 import time
 from _thread import allocate_lock
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
 
 from sendback.errors import Unavailable
 from sendback.journal.aio import AsyncAppends
-from sendback.journal.disk import Disk
+from sendback.journal.disk import Disk, never_raising
 from sendback.journal.files import FILES, FileOps
+from sendback.journal.later import Answer, Later, append_and_answer, claim
 from sendback.journal.segment import Segment
-from sendback.journal.ticket import Level, Ticket
+from sendback.journal.sync_thread import SyncThread
+from sendback.journal.ticket import Fail, Level, Then, Ticket
 
 _QUIET_SECONDS = 1.0
+_OS = Level.OS
 
 
 class Journal:
@@ -48,7 +47,7 @@ class Journal:
         slow: float = 0.05,
         os_interval: float = 0.05,
     ) -> None:
-        self._log = log = _never_raising(log)
+        self._log = log = never_raising(log)
         self._disk = Disk(
             Path(directory),
             name,
@@ -59,25 +58,27 @@ class Journal:
             segment_seconds=segment_seconds,
             reserve_bytes=reserve_bytes,
         )
-        self._max_unsynced, self._slow, self._os_interval = max_unsynced_bytes, slow, os_interval
+        self._max_unsynced, self._slow = max_unsynced_bytes, slow
         self._mutex = allocate_lock()
         """Guards queue, unsynced, syncing; never held over a system call."""
         self._io = allocate_lock()
         """Guards the disk; held over writes, never over a sync of a sound disk."""
         self._queue: list[Ticket] = []
         self._unsynced: list[Ticket] = []
+        self._loose: Ticket | None = None
+        """The one of `_unsynced` that holds all that was written alone at level `os`."""
         self._unsynced_bytes = 0
         self._syncing = False
         self._sync_began = 0.0
         self._synced_at = float("-inf")
         self._is_slow = False
         self._closed = False
-        self._jobs: SimpleQueue[bool | None] = SimpleQueue()
-        self._sync_asked = False
-        self._sync_thread: Thread | None = None
+        self._thread = SyncThread(self._lead, self._look, os_interval)
         self._async: AsyncAppends | None = None
+        self._later = Later(self._give_up)
+        self._records = self._bytes = 0
         self._counts = dict.fromkeys(
-            ("records", "bytes", "syncs", "slow_syncs", "failed_syncs", "unconfirmed", "refused"), 0
+            ("syncs", "slow_syncs", "failed_syncs", "unconfirmed", "refused"), 0
         )
 
     # -- what callers see ------------------------------------------------------------------
@@ -91,9 +92,34 @@ class Journal:
         that was possible; it will be synced as soon as the disk obeys. While `degraded`, that
         answer comes at once.
         """
-        if level is Level.OS and not self._queue and self._write_alone(payload):
+        if level is _OS and not self._queue and self._write_alone(payload):
             return True
         return self._append([payload], level, timeout)
+
+    def append_then(self, payload: bytes, then: Then, fail: Fail, *, timeout: float) -> None:
+        """As `append` at level `disk`, but waits for nobody: `then()` is called, once.
+
+        That is when the record is on the disk, in whatever thread saw to it, before or after
+        this returns. When there is no such word within `timeout` seconds `fail(None)` is called
+        before it, and `fail(Unavailable)` when the record can't be written. Neither may block.
+        """
+        if not self.degraded:
+            ticket = Ticket([payload], len(payload))
+            ticket.then, ticket.fail = then, fail
+            ticket.deadline = time.monotonic() + timeout
+            with self._mutex:
+                takes = not self._closed and self._unsynced_bytes <= self._max_unsynced
+                if takes:
+                    self._queue.append(ticket)
+                    self._unsynced_bytes += ticket.size
+                    self._later.add(ticket)
+                    leads = not self._syncing
+                    self._syncing = True
+            if takes:
+                if leads:
+                    self._thread.lead()
+                return
+        append_and_answer(self.append, payload, then, fail, timeout)
 
     async def append_async(self, payload: bytes) -> None:
         """The record is on the disk. Unavailable when not, or when the disk is nearly full.
@@ -127,7 +153,7 @@ class Journal:
         records, bytes, syncs, slow_syncs, failed_syncs, unconfirmed (answered without the
         disk's word), refused.
         """
-        return dict(self._counts)
+        return {"records": self._records, "bytes": self._bytes, **self._counts}
 
     def close(self) -> None:
         """Everything appended is synced (or its fault was logged); later appends: Unavailable."""
@@ -137,17 +163,16 @@ class Journal:
             self._closed = True
         while self._syncing:  # somebody still leads; no append can follow any more
             time.sleep(0.001)
-        if self._sync_thread is not None:
-            self._jobs.put(None)
-            self._sync_thread.join()
-        self._take_the_lead_and_sync()
+        self._thread.close()
+        self._look()
+        self._later.close()
         with self._io:
             self._disk.close()
 
     # -- one append ------------------------------------------------------------------------
 
     def _append(self, payloads: list[bytes], level: Level, timeout: float | None) -> bool:
-        ticket = Ticket(payloads)
+        ticket = Ticket(payloads, sum(map(len, payloads)))
         confirmed = True
         if level is Level.DISK and timeout is not None and self.degraded:
             level, confirmed = Level.OS, False
@@ -173,7 +198,7 @@ class Journal:
             confirmed = self._write_through(timeout) and confirmed
         elif follows:
             if leads:
-                self._give_to_thread(is_leading=True)
+                self._thread.lead()
             confirmed = self._follow(ticket, timeout)
         else:
             self._lead()
@@ -196,18 +221,23 @@ class Journal:
             if self._closed or self._unsynced_bytes > self._max_unsynced:
                 return False
             self._disk.write((payload,))
-            ticket = Ticket([payload])
+            size = len(payload)
             with self._mutex:
-                self._counts["records"] += 1
-                self._counts["bytes"] += ticket.size
-                self._unsynced_bytes += ticket.size
-                self._unsynced.append(ticket)
+                loose = self._loose
+                if loose is None:
+                    loose = self._loose = Ticket([], 0)
+                    self._unsynced.append(loose)
+                loose.payloads.append(payload)
+                loose.size += size
+                self._unsynced_bytes += size
+                self._records += 1
+                self._bytes += size
         except OSError:
             return False  # `_append` tries once more and knows what to say
         finally:
             self._io.release()
-        if not self._sync_asked:  # asked: the thread looks at what is unsynced only after this
-            self._give_to_thread()
+        if not self._thread.is_asked:  # asked: the thread looks at what is unsynced only after this
+            self._thread.ask()
         return True
 
     def _count(self, name: str) -> None:
@@ -217,13 +247,13 @@ class Journal:
     def _write_through(self, timeout: float | None) -> bool:
         """Level `os`: whoever holds the file writes the whole queue, so mostly nothing is left."""
         if not self._io.acquire(timeout=-1 if timeout is None else timeout):
-            self._give_to_thread()
+            self._thread.ask()
             return False
         try:
             self._write_queue()
         finally:
             self._io.release()
-        self._give_to_thread()
+        self._thread.ask()
         return True
 
     def _follow(self, ticket: Ticket, timeout: float | None) -> bool:
@@ -237,11 +267,27 @@ class Journal:
             ticket.gate = None
             leads, done = ticket.leads, ticket.is_synced or ticket.error is not None
         if leads:  # the lead came in the moment we gave up waiting: pass it on
-            self._give_to_thread(is_leading=True)
+            self._thread.lead()
         if done:
             return True
         self._write_through(0.0)
         return False
+
+    def _give_up(self, late: list[Ticket]) -> None:
+        """Answer those who waited long enough; what still stands in the queue is written first."""
+        self._write_through(0.0)
+        with self._mutex:
+            answers = claim(late)
+        self._answer(answers, is_late=True)
+
+    def _answer(self, answers: list[Answer], *, is_late: bool = False) -> None:
+        for answer in answers:
+            if is_late or answer.error is not None:
+                self._count("unconfirmed" if answer.error is None else "refused")
+            try:
+                answer.give(is_late=is_late)
+            except Exception as fault:  # noqa: BLE001 - one caller's fault is not the others'
+                self._log(f"ERROR journal: an answer failed: {type(fault).__name__}: {fault}")
 
     # -- leading ---------------------------------------------------------------------------
 
@@ -250,18 +296,18 @@ class Journal:
         with self._io:
             self._write_queue()
         with self._mutex:
-            covered, self._unsynced = self._unsynced, []
+            covered, self._unsynced, self._loose = self._unsynced, [], None
         if covered:
             self._sync(covered)
         with self._mutex:
-            self._unsynced_bytes -= sum(t.size for t in covered)
+            self._unsynced_bytes -= sum([ticket.size for ticket in covered])
+            left = self._unsynced + self._queue
             successor = None
             if not self._is_slow:
-                successor = next((t for t in chain(self._unsynced, self._queue) if t.gate), None)
-            waits = bool(self._unsynced or self._queue)
+                successor = next((ticket for ticket in left if ticket.gate), None)
             if successor is not None:
                 successor.leads = True
-            elif not (self._is_slow and waits):
+            elif not (self._is_slow and left) and not any(ticket.then for ticket in left):
                 self._syncing = False
             hands_over = self._syncing and successor is None
             gates = [ticket.gate for ticket in covered if ticket.gate is not None]
@@ -269,51 +315,26 @@ class Journal:
                 gates.insert(0, successor.gate)  # the next leader wakes before the others
             for ticket in covered:
                 ticket.is_synced = ticket.error is None
+            answers = claim(covered)
         for gate in gates:
             gate.release()
         if hands_over:
-            self._give_to_thread(is_leading=True)
-        elif waits:
-            self._give_to_thread()
+            self._thread.lead()
+        elif left:
+            self._thread.ask()
+        self._answer(answers)
         self._disk.look_for_room()
 
-    def _take_the_lead_and_sync(self) -> None:
+    def _look(self) -> None:
+        """Sync what waits for no leader, unless somebody leads: then look again later."""
         with self._mutex:
-            if self._syncing:
+            if not self._unsynced and not self._queue:
                 return
-            self._syncing = True
-        self._lead()
-
-    # -- the sync thread -------------------------------------------------------------------
-
-    def _give_to_thread(self, *, is_leading: bool = False) -> None:
-        """Ask for a sync within `os_interval`, or hand the lead over to the thread at once."""
-        with self._mutex:
-            if not is_leading and (self._sync_asked or self._closed):
-                return
-            self._sync_asked = True
-            if self._sync_thread is None:
-                self._sync_thread = Thread(
-                    target=self._run_sync_thread, name="journal-sync", daemon=True
-                )
-                self._sync_thread.start()
-        self._jobs.put(is_leading)
-
-    def _run_sync_thread(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            if not job:
-                with contextlib.suppress(Empty):
-                    job = self._jobs.get(timeout=self._os_interval)
-            self._sync_asked = False
-            if job:
-                self._lead()
-            elif self._unsynced or self._queue:
-                if self._syncing:
-                    self._give_to_thread()
-                else:
-                    self._take_the_lead_and_sync()
-            if job is None:
-                return
+            is_led, self._syncing = self._syncing, True
+        if is_led:
+            self._thread.ask()
+        else:
+            self._lead()
 
     # -- the disk --------------------------------------------------------------------------
 
@@ -333,11 +354,11 @@ class Journal:
                     ticket.error = reason
                     self._unsynced_bytes -= ticket.size
                     ticket.size = 0
-                self._unsynced += [ticket for ticket in batch if ticket.gate is not None]
+                self._unsynced += [ticket for ticket in batch if ticket.waits]
             return
         with self._mutex:
-            self._counts["records"] += sum(len(ticket.payloads) for ticket in batch)
-            self._counts["bytes"] += sum(ticket.size for ticket in batch)
+            self._records += sum([len(ticket.payloads) for ticket in batch])
+            self._bytes += sum([ticket.size for ticket in batch])
             self._unsynced += batch
 
     def _sync(self, covered: list[Ticket]) -> None:
@@ -373,7 +394,7 @@ class Journal:
         with self._io:
             with self._mutex:
                 covered += self._unsynced
-                self._unsynced = []
+                self._unsynced, self._loose = [], None
             sound = [ticket for ticket in covered if ticket.error is None]
             payloads = [payload for ticket in sound for payload in ticket.payloads]
             try:
@@ -385,13 +406,3 @@ class Journal:
                     ticket.error = reason
                 return False
         return True
-
-
-def _never_raising(log: Callable[[str], None]) -> Callable[[str], None]:
-    """A log whose pipe is closed or whose disk is full must not stop the journal."""
-
-    def write(line: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            log(line)
-
-    return write
