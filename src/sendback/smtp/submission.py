@@ -8,6 +8,7 @@ recipients are kept and tried again, refused ones become a bounce event and a no
 
 import asyncio
 import collections
+import hashlib
 import ipaddress
 import logging
 import re
@@ -76,7 +77,7 @@ class Submission:
         self._tagging = tagging
         self._relay = relay
         self._journal = journal
-        self.deferred = Deferred(deferred_directory, relay, on_failed=self.failed, clock=clock)
+        self.deferred = Deferred(deferred_directory, relay, on_refused=self.refused, clock=clock)
         self._hostname = hostname
         self._networks = [ipaddress.ip_network(text, strict=False) for text in allowed_networks]
         self._user_mail_classes = dict(user_mail_classes or {})
@@ -172,31 +173,31 @@ class Submission:
                 utf8=envelope.utf8,
                 client_mail_from=envelope.mail_from,
                 kept_at=now,
+                refused=None if answer.is_deferred else answer,
+                refused_at=now,
             )
             if answer.is_deferred:
                 keep.append(kept)
                 continue
             try:
-                keep += await self._record_failure(kept, answer)
+                notice = await self.refused(kept, secrets.token_hex())
             except Unavailable:
-                # It can't be recorded now: then it is tried, and refused, once more later.
-                keep.append(kept)
-        await asyncio.to_thread(self.deferred.put, keep)
-        self.deferred.wake()
+                keep.append(kept)  # reported when there is room again
+            else:
+                keep += [notice] if notice else []
+        await self.deferred.put(keep)
 
-    async def failed(self, kept: Kept, answer: Answer) -> None:
-        """A kept recipient failed for good: event and notice; Unavailable when not recorded."""
-        notices = await self._record_failure(kept, answer)
-        if notices:
-            await asyncio.to_thread(self.deferred.put, notices)
-            self.deferred.wake()
+    async def refused(self, kept: Kept, key: str) -> Kept | None:
+        """bounce_all by way of the journal; gives the notice that is to be kept, if any.
 
-    async def _record_failure(self, kept: Kept, answer: Answer) -> list[Kept]:
-        """bounce_all by way of the journal; gives the notice that is to be kept, if any."""
-        if kept.is_notice:
-            log.warning("notice.failed", extra={"code": answer.code})
-            return []
-        now = self._clock()
+        All that it writes follows from its arguments: said again after a crash, it is the same
+        event. Unavailable when it can't be recorded now.
+        """
+        answer, refused_at = kept.refused, kept.refused_at
+        if answer is None or kept.is_notice:
+            log.warning("notice.failed", extra={"code": answer.code if answer else 0})
+            return None
+        time_ms = int(refused_at * 1000)
 
         def report(to: str) -> bytes:
             return failure_report(
@@ -205,15 +206,15 @@ class Submission:
                 rcpt=kept.rcpt,
                 answer=answer,
                 message=kept.message,
-                now=now,
-                report_id=secrets.token_hex(12),
+                now=refused_at,
+                report_id=hashlib.blake2b(f"{key} {to}".encode(), digest_size=12).hexdigest(),
             )
 
         if kept.mail_from != kept.client_mail_from:  # a signed address of ours
             raw = report(kept.mail_from)
             mail = CapturedMail(
-                record_id=uuid7(int(now * 1000)),
-                time_ms=int(now * 1000),
+                record_id=uuid7(time_ms, hashlib.blake2b(key.encode(), digest_size=10).digest()),
+                time_ms=time_ms,
                 mail_from="",
                 rcpt_to=kept.mail_from,
                 mailbox=BOUNCE,
@@ -223,18 +224,16 @@ class Submission:
             )
             await self._journal.append_async(msgspec.msgpack.encode(mail))
         if not kept.client_mail_from:
-            return []
-        return [
-            Kept(
-                mail_from="",
-                rcpt=kept.client_mail_from,
-                message=report(kept.client_mail_from),
-                utf8=not kept.rcpt.isascii(),
-                client_mail_from="",
-                kept_at=now,
-                is_notice=True,
-            )
-        ]
+            return None
+        return Kept(
+            mail_from="",
+            rcpt=kept.client_mail_from,
+            message=report(kept.client_mail_from),
+            utf8=not kept.rcpt.isascii(),
+            client_mail_from="",
+            kept_at=refused_at,
+            is_notice=True,
+        )
 
     def close(self) -> None:
         """End the threads."""

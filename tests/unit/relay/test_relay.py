@@ -5,6 +5,7 @@ import os
 from email import message_from_bytes
 from email.policy import default
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -143,29 +144,35 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
 
 
 class Waiting:
-    """A `Deferred` with a clock of its own."""
+    """A `Deferred` with a clock of its own, as after a start."""
 
     def __init__(self, tmp_path, *answers: Answer) -> None:
         self.now = 1_000_000.0
         self.relay = Recorder(*answers)
-        self.failed: list[tuple[Kept, Answer]] = []
+        self.refused: list[tuple[Kept, str]] = []
+        self.notice: Kept | None = None
+        self.directory = tmp_path / "deferred"
         self.deferred = Deferred(
-            tmp_path / "deferred", self.relay, on_failed=self.on_failed, clock=lambda: self.now
+            self.directory, self.relay, on_refused=self.on_refused, clock=lambda: self.now
         )
 
-    async def on_failed(self, item: Kept, answer: Answer) -> None:
-        self.failed.append((item, answer))
+    async def on_refused(self, item: Kept, key: str) -> Kept | None:
+        self.refused.append((item, key))
+        return self.notice
 
     def put(self, **fields) -> Kept:
         item = kept(kept_at=self.now, **fields)
-        self.deferred.put([item])
-        for path in (self.deferred._directory).iterdir():
+        asyncio.run(self.deferred.put([item]))
+        for path in self.directory.glob("*.msg"):
             if not item.is_notice:
                 os.utime(path, (self.now, self.now))
         return item
 
     def step(self) -> bool:
         return asyncio.run(self.deferred.step())
+
+    def files(self) -> list[str]:
+        return [path.suffix for path in self.directory.iterdir()]
 
 
 def test_a_kept_recipient_waits_and_is_sent(tmp_path):
@@ -179,16 +186,52 @@ def test_a_kept_recipient_waits_and_is_sent(tmp_path):
     waiting.now += 301
     assert waiting.step()
     assert waiting.deferred.backlog() == 0
+    assert waiting.files() == []
     assert waiting.relay.sent == [item.outgoing] * 2
-    assert waiting.failed == []
+    assert waiting.refused == []
 
 
 def test_it_survives_a_restart(tmp_path):
     item = Waiting(tmp_path).put()
     again = Waiting(tmp_path)
-    again.now += 1000
+    assert not again.step()
+    again.now += 301
     assert again.step()
     assert again.relay.sent == [item.outgoing]
+
+
+def test_the_directory_is_read_once(tmp_path, monkeypatch):
+    waiting = Waiting(tmp_path, *[Answer(451, "4.0.0 later")] * 100)
+    for _ in range(50):
+        waiting.put()
+    monkeypatch.setattr(os, "scandir", None)
+    waiting.now += 301
+    steps = 0
+    while waiting.step():
+        steps += 1
+    assert steps == 3  # 20 side by side
+    assert len(waiting.relay.sent) == 50
+
+
+def test_attempts_go_side_by_side(tmp_path):
+    waiting = Waiting(tmp_path)
+    for _ in range(10):
+        waiting.put()
+    together: list[int] = []
+    running = 0
+
+    async def send(outgoing):
+        nonlocal running
+        running += 1
+        await asyncio.sleep(0.01)
+        together.append(running)
+        running -= 1
+        return Answer(250, "2.0.0 ok")
+
+    waiting.relay.send = send
+    waiting.now += 301
+    assert waiting.step()
+    assert max(together) == 10
 
 
 def test_waiting_grows_and_ends_after_five_days(tmp_path):
@@ -196,14 +239,18 @@ def test_waiting_grows_and_ends_after_five_days(tmp_path):
     waiting.put()
     attempts = []
     start = waiting.now
-    while waiting.deferred.backlog():
-        waiting.now += 60
-        if waiting.deferred._most_overdue() and waiting.step():
-            attempts.append(waiting.now - start)
+
+    async def main():
+        while waiting.deferred.backlog():
+            waiting.now += 60
+            if await waiting.deferred.step():
+                attempts.append(waiting.now - start)
+
+    asyncio.run(main())
     assert 20 < len(attempts) < 60
     assert 5 * 86400 <= attempts[-1] < 5 * 86400 + 4 * 3600 + 120
     assert attempts[0] <= 360
-    assert [answer.code for _, answer in waiting.failed] == [451]
+    assert [item.refused.code for item, _ in waiting.refused] == [451]
 
 
 def test_a_refusal_ends_it(tmp_path):
@@ -211,8 +258,72 @@ def test_a_refusal_ends_it(tmp_path):
     item = waiting.put()
     waiting.now += 301
     assert waiting.step()
-    assert waiting.failed == [(item, Answer(550, "5.1.1 no"))]
+    ((refused, _),) = waiting.refused
+    assert refused == msgspec.structs.replace(
+        item, refused=Answer(550, "5.1.1 no"), refused_at=waiting.now
+    )
     assert waiting.deferred.backlog() == 0
+    assert waiting.files() == []
+
+
+def test_a_refusal_becomes_its_notice(tmp_path):
+    waiting = Waiting(tmp_path, Answer(550, "5.1.1 no"))
+    waiting.put()
+    waiting.notice = kept(rcpt="news@y.test", is_notice=True, kept_at=waiting.now)
+    waiting.now += 301
+    assert waiting.step()
+    assert waiting.files() == [".msg"]
+    assert waiting.step()
+    assert [one.rcpt for one in waiting.relay.sent] == ["ada@x.test", "news@y.test"]
+    assert waiting.files() == []
+
+
+def test_a_notice_that_is_put_off_waits_like_others(tmp_path):
+    waiting = Waiting(tmp_path, Answer(451, "4.7.1 greylisted"))
+    waiting.put(is_notice=True)
+    assert waiting.step()
+    assert not waiting.step()
+    waiting.now += 301
+    assert waiting.step()
+    assert waiting.files() == []
+
+
+@pytest.mark.parametrize("at", ["journal", "rename", "remove"])
+def test_a_crash_repeats_nothing(tmp_path, monkeypatch, at):
+    """Between refusal, report and removal: the recipient is not tried, the report the same."""
+    crashing = Waiting(tmp_path, Answer(550, "5.1.1 no"))
+    crashing.put()
+    crashing.now += 301
+    if at == "rename":
+        crashing.notice = kept(rcpt="news@y.test", is_notice=True)
+
+    async def crash_after(item, key):
+        await Waiting.on_refused(crashing, item, key)
+        raise KeyboardInterrupt
+
+    if at == "journal":
+        crashing.deferred._on_refused = crash_after
+    else:
+        files = []
+
+        def crash_instead(*arguments):
+            files.append(arguments)
+            if at == "remove" or len(files) > 1:  # the first writes the refusal down
+                raise KeyboardInterrupt
+            write(*arguments)
+
+        write = crashing.deferred._put_file
+        name = "_put_file" if at == "rename" else "_remove"
+        monkeypatch.setattr(crashing.deferred, name, crash_instead)
+    with pytest.raises(KeyboardInterrupt):
+        crashing.step()
+
+    again = Waiting(tmp_path, Answer(250, "2.0.0 would be sent"))
+    again.notice = crashing.notice
+    again.now += 1000
+    assert again.step()
+    assert again.relay.sent == []
+    assert again.refused == crashing.refused
 
 
 def test_a_failure_that_cannot_be_recorded_is_not_forgotten(tmp_path):
@@ -220,10 +331,31 @@ def test_a_failure_that_cannot_be_recorded_is_not_forgotten(tmp_path):
     waiting.put()
     waiting.now += 301
 
-    async def full(item, answer):
+    async def full(item, key):
         raise Unavailable("disk full")
 
-    waiting.deferred._on_failed = full
+    waiting.deferred._on_refused, on_refused = full, waiting.on_refused
+    assert waiting.step()
+    assert waiting.deferred.backlog() == 1
+    waiting.deferred._on_refused = on_refused
+    waiting.now += 301
+    assert waiting.step()
+    assert len(waiting.relay.sent) == 1
+    assert len(waiting.refused) == 1
+
+
+def test_one_fault_does_not_stop_the_others(tmp_path):
+    waiting = Waiting(tmp_path)
+    waiting.put(rcpt="boom@x.test")
+    waiting.put()
+
+    async def send(outgoing):
+        if outgoing.rcpt.startswith("boom"):
+            raise RuntimeError("a bug")
+        return Answer(250, "2.0.0 ok")
+
+    waiting.relay.send = send
+    waiting.now += 301
     assert waiting.step()
     assert waiting.deferred.backlog() == 1
 
@@ -238,12 +370,24 @@ def test_a_notice_goes_at_once(tmp_path):
 def test_an_unreadable_file_is_put_aside(tmp_path):
     waiting = Waiting(tmp_path)
     waiting.put()
-    (path,) = waiting.deferred._directory.iterdir()
+    (path,) = waiting.directory.iterdir()
     path.write_bytes(path.read_bytes()[:20])
-    os.utime(path, (0, 0))
+    waiting.now += 301
     assert waiting.step()
     assert not waiting.step()
-    assert [left.suffix for left in waiting.deferred._directory.iterdir()] == [".bad"]
+    assert waiting.files() == [".bad"]
+
+
+def test_foreign_and_half_written_files(tmp_path):
+    waiting = Waiting(tmp_path)
+    waiting.directory.mkdir()
+    for name in ("notes.txt", "x.msg", "00000001000000000000-7.tmp"):
+        (waiting.directory / name).write_text("?")
+    assert not waiting.step()
+    assert sorted(waiting.files()) == [".msg", ".txt"]
+    waiting.put(is_notice=True)
+    (waiting.directory / "00000001000000000000-9.msg").touch()  # gone again before it is due
+    assert waiting.step()
 
 
 def test_all_or_nothing(tmp_path, monkeypatch):
@@ -257,8 +401,9 @@ def test_all_or_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(Unavailable):
-        waiting.deferred.put([kept(), kept(), kept()])
+        asyncio.run(waiting.deferred.put([kept(), kept(), kept()]))
     assert waiting.deferred.backlog() == 0
+    assert waiting.files() == []
 
 
 # -- notices ----------------------------------------------------------------------------------
@@ -470,8 +615,7 @@ def test_the_loop_sends_what_is_due_and_stops(tmp_path):
         stop = asyncio.Event()
         running = asyncio.create_task(waiting.deferred.run(stop, every=60.0))
         await asyncio.sleep(0)
-        waiting.put(is_notice=True)
-        waiting.deferred.wake()
+        await waiting.deferred.put([kept(is_notice=True)])
         async with asyncio.timeout(20):
             while waiting.deferred.backlog():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
