@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -212,3 +213,37 @@ def test_a_node_starts_while_its_postgres_is_down(tmp_path):
     env = {"SENDBACK_DATABASE_URL": "postgresql://postgres@127.0.0.1:1/none"}
     with running_node(tmp_path / "data", env=env, arguments=["--only", "web,admin,worker"]) as node:
         assert status_of(node, tracked_link(node), "x")[0] == 302
+
+
+def checks(api, kind):
+    status, page, _ = api("GET", "/checks")
+    assert status == 200
+    return {row["subject"]: row for row in page["items"] if row["check"] == kind}
+
+
+def test_a_node_checks_itself_and_compares_keys_and_clocks_with_its_peers(node, api, tmp_path):
+    with running_node(tmp_path / "data", arguments=["--only", "admin,worker"]) as other:
+        key = json.loads(other.cli("api-key", "create", "x", "--scope", "read", "--json").stdout)
+        peer = {"name": "other", "admin_url": other.admin, "api_key": key["key"]}
+        assert api("POST", "/peers", peer)[0] == 201
+        assert api("POST", "/peers", peer | {"name": "gone", "admin_url": "http://127.0.0.1:1"})
+        wait_until(lambda: len(checks(api, "peer-keys")) == 1)
+
+        databases = checks(api, "database")
+        assert {name: row["ok"] for name, row in databases.items()} == {
+            "main": True, "event log": True,
+        }  # fmt: skip
+        keys = checks(api, "peer-keys")["other"]
+        assert (keys["ok"], "signs with" in keys["detail"]) == (False, True)
+        assert "secret constants" in keys["cure"]
+        assert checks(api, "peer-clock")["other"]["ok"]
+        wait_until(lambda: "gone" in checks(api, "peer"))
+        assert not checks(api, "peer")["gone"]["ok"]
+
+        constants = json.loads(node.cli("secret-constants", "--view", "--json").stdout)
+        pair = (constants["constant1"], constants["constant2"])
+        other.cli("secret-constants", f"--constant1={pair[0]}", f"--constant2={pair[1]}")
+        other.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: (found := checks(api, "peer-keys")) and found["other"]["ok"])
+    for name in ("other", "gone"):
+        assert api("DELETE", f"/peers/{name}")[0] == 204

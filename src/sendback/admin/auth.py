@@ -131,10 +131,11 @@ class Access:
         known = self._known.get(digest)
         if known is not None and known[0] > self._clock():
             return known[1]
-        name = f"key {request.remote_addr}"
-        self._keys.check(name)
         principal = self.accounts.key(text)
         if principal is None:
+            # After the look-up: behind a proxy one wrong client must not lock out the others.
+            name = f"key {request.remote_addr}"
+            self._keys.check(name)
             self._keys.failed(name)
             raise Unauthorized("this API key is wrong, expired or revoked")
         self._known[digest] = (self._clock() + _KEY_REMEMBERED_SECONDS, principal)

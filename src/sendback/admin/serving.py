@@ -5,6 +5,7 @@ Built when a worker asks for it, not at import, so that importing this module op
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ def _with_api(parts: AdminParts, readings: Readings, access: Access) -> Callable
             "processes": list(readings.statuses()),
             "last_seq": readings.last_seq(),
             "facts": parts.facts,
+            "time_ms": int(time.time() * 1000),
         }
 
     def extend(app: Flask) -> None:

@@ -56,6 +56,7 @@ def api_parts(
         "deliveries": NodeDeliveries(core, store, readings),
         "rewrite": core.tagging_by(core.snapshot).tag,
         "submit": submitting(address) if address else None,
+        "checks": lambda: checked(core),
     }
 
 
@@ -78,6 +79,14 @@ def first_invitation(core: Core) -> str | None:
     finally:
         core.database.close()
     return None if secret is None else f"/welcome?invitation={secret}"
+
+
+def checked(core: Core) -> list[dict[str, Any]]:
+    """What the node finds when it looks at itself and its peers."""
+    from sendback.bootstrap.checking import check_node
+
+    found: list[dict[str, Any]] = msgspec.to_builtins(check_node(core))
+    return found
 
 
 def parsed_bounce(raw: bytes) -> dict[str, Any]:

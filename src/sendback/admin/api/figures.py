@@ -94,6 +94,6 @@ def add_figures(routes: Routes, services: Services) -> None:
         return answer(services.status())
 
     @routes.add("get", "/checks", scope="read", tag="Node", gives=Items,
-                summary="Run every check now: DNS, certificates, databases, keys")  # fmt: skip
+                summary="Check databases, event log, keys and clocks of peers, now")  # fmt: skip
     def checks(query: Nothing) -> Response:  # noqa: ARG001 - refuses unknown parameters
         return page(needed(services.checks, "checking")(), None)
