@@ -11,6 +11,7 @@ asks for a receipt is refused while it can't be kept (`Unavailable`): its sender
 import re
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ MAX_HOST = 255
 
 #: Plain numbers: an enumeration's member costs a Python call wherever it is hashed or encoded.
 _CLICK, _OPEN, _UNSUB = (int(kind) for kind in VisitKind)
+_OS = Level.OS
 
 
 class MetadataReader(Protocol):
@@ -50,6 +52,19 @@ class JournalWriter(Protocol):
 
     def append(self, payload: bytes, *, level: Level, timeout: float | None = None) -> bool:
         """True: kept at that level. False: not yet, after `timeout` s. Unavailable: it can't be."""
+
+    def append_then(
+        self,
+        payload: bytes,
+        then: Callable[[], None],
+        fail: Callable[[Unavailable | None], None],
+        *,
+        timeout: float,
+    ) -> None:
+        """`append` to the disk that calls `then()`, once, in any thread, instead of waiting.
+
+        Before it `fail(None)` for what `append` answers with False, `fail(error)` for its error.
+        """
 
 
 class Visitor(msgspec.Struct, frozen=True):
@@ -77,6 +92,7 @@ class Recording:
     ) -> None:
         self._metadata = metadata
         self._link = metadata.link
+        self._journal = journal
         self._append = journal.append
         self._levels = tuple(levels[kind] for kind in VisitKind)
         self._catalog = catalog
@@ -84,10 +100,18 @@ class Recording:
         self._encode = msgspec.msgpack.Encoder().encode
         self._late = self._lost = 0
 
-    def click(self, purpose: Purpose, token: bytes, visitor: Visitor | None) -> str:
+    def click(
+        self,
+        purpose: Purpose,
+        token: bytes,
+        visitor: Visitor | None,
+        then: Callable[[str], None] | None = None,
+    ) -> str:
         """The `Location` of a click link, ASCII. Forged, NotFound or Unavailable otherwise.
 
         An operator's override answers in place of the destination; a blocked one is NotFound.
+        With `then` nobody waits for the disk: `then(location)` is called, once, in any thread,
+        as soon as this would have returned.
         """
         link = self._link(purpose, token)
         catalog = self._catalog()
@@ -95,18 +119,34 @@ class Recording:
             location = location_of(self._destination(catalog, purpose, token, link))
         else:
             location = location_of(link.url)
-        if visitor is not None:
+        if then is not None:
+            if visitor is None:
+                then(location)
+            elif self._levels[0] is _OS:
+                self._keep(_CLICK, token, visitor)
+                then(location)
+            else:
+                self._keep_then(_CLICK, token, visitor, partial(then, location))
+        elif visitor is not None:
             self._keep(_CLICK, token, visitor)
         return location
 
-    def open(self, token: bytes, visitor: Visitor | None) -> None:
+    def open(
+        self, token: bytes, visitor: Visitor | None, then: Callable[[], None] | None = None
+    ) -> None:
         """Records an open of one of our messages; Forged when the token is not ours.
 
-        Whether the facts can be had now is not asked: finishing will find them.
+        Whether the facts can be had now is not asked: finishing will find them. `then` as in
+        `click`.
         """
         self._metadata.verify(Purpose.OPEN, token)
         if visitor is not None:
+            if then is not None and self._levels[1] is not _OS:
+                self._keep_then(_OPEN, token, visitor, then)
+                return
             self._keep(_OPEN, token, visitor)
+        if then is not None:
+            then()
 
     def unsubscribe_link(self, token: bytes) -> LinkFacts:
         """What the unsubscribe link is, nothing recorded. Forged, NotFound or Unavailable."""
@@ -129,19 +169,7 @@ class Recording:
         return {"visits_late": self._late, "visits_lost": self._lost}
 
     def _keep(self, kind: int, token: bytes, visitor: Visitor, must_keep: bool = False) -> None:
-        time_ms = int(self._clock() * 1000)
-        payload = self._encode(
-            Visit(
-                uuid7(time_ms),
-                time_ms,
-                kind,
-                token,
-                visitor.ip,
-                visitor.user_agent,
-                visitor.hints,
-                visitor.host,
-            )
-        )
+        payload = self._encode(self._visit(kind, token, visitor))
         try:
             if not self._append(payload, level=self._levels[kind - 1], timeout=JOURNAL_TIMEOUT_S):
                 self._late += 1
@@ -149,6 +177,31 @@ class Recording:
             self._lost += 1
             if must_keep:
                 raise
+
+    def _keep_then(
+        self, kind: int, token: bytes, visitor: Visitor, then: Callable[[], None]
+    ) -> None:
+        payload = self._encode(self._visit(kind, token, visitor))
+        self._journal.append_then(payload, then, self._not_kept, timeout=JOURNAL_TIMEOUT_S)
+
+    def _not_kept(self, error: Unavailable | None) -> None:
+        if error is None:
+            self._late += 1
+        else:
+            self._lost += 1
+
+    def _visit(self, kind: int, token: bytes, visitor: Visitor) -> Visit:
+        time_ms = int(self._clock() * 1000)
+        return Visit(
+            uuid7(time_ms),
+            time_ms,
+            kind,
+            token,
+            visitor.ip,
+            visitor.user_agent,
+            visitor.hints,
+            visitor.host,
+        )
 
     def _destination(
         self, catalog: Catalog, purpose: Purpose, token: bytes, link: LinkFacts

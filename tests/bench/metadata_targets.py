@@ -12,8 +12,7 @@ from sendback.metadata import Metadata
 from sendback.metadata.external import ExternalStore
 from sendback.model import Catalog, LinkFacts, Storage, UrlDomain, VisitKind
 from sendback.recording import Recording
-from sendback.web.app import create_app
-from sendback.web.tracking import Site
+from sendback.web.tracking import Site, Tracking
 
 
 def issued(dsn: str, count: int) -> list[str]:
@@ -44,7 +43,7 @@ def external():
         dict.fromkeys(VisitKind, Level[os.environ["BENCH_LEVEL"].upper()]),
         lambda: catalog,
     )
-    return create_app(Site(recording, lambda: catalog))
+    return Tracking(Site(recording, lambda: catalog))
 
 
 def __getattr__(name: str):

@@ -49,6 +49,10 @@ class NoJournal:
         """As `Journal.append`."""
         return True
 
+    def append_then(self, payload, then, fail, *, timeout: float) -> None:
+        """As `Journal.append_then`."""
+        then()
+
 
 def issued():
     """Tokens of one message, as its links would hold them."""

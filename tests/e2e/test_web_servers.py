@@ -18,6 +18,7 @@ BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SERVERS = {
     "granian": {},
+    "granian, disk": {"SENDBACK_JOURNAL__CLICK": "disk", "SENDBACK_JOURNAL__OPEN": "disk"},
     "granian, views": {"SENDBACK_WEB__FAST_PATH": "false"},
     "gunicorn": {"SENDBACK_WEB__SERVER": "gunicorn"},
 }
@@ -28,9 +29,9 @@ OF_THE_SERVER = {"server", "date", "connection", "keep-alive", "transfer-encodin
 def node(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("web")
     env = {
-        **SERVERS[request.param],
         "SENDBACK_JOURNAL__CLICK": "os",
         "SENDBACK_JOURNAL__UNSUB": "os",
+        **SERVERS[request.param],
     }
     with running_node(folder / "data", arguments=["--only", "web,worker"], env=env) as running:
         yield running

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from sendback.bootstrap.lifeline import watch_lifeline
 from sendback.config.load import parse_listen
@@ -30,8 +31,9 @@ def _granian(target: str, host: str, port: int, processes: int, threads: int) ->
     from granian.constants import HTTPModes, Interfaces, RuntimeModes
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
-    from granian.server import Server
+    from granian.server import Server, mp
 
+    _let_answers_come_later(mp)
     Server(
         target,
         address=host,
@@ -51,6 +53,31 @@ def _granian(target: str, host: str, port: int, processes: int, threads: int) ->
         respawn_interval=0.5,
         workers_kill_timeout=10,
     ).serve()
+
+
+def _let_answers_come_later(granian_mp: Any) -> None:
+    """An application that has `serve` gets granian's request as it is, and answers when it can.
+
+    granian waits for the answer, not for the callable; only the WSGI wrapping around it, which
+    this replaces in the workers, knows nothing of that. So a click that waits for the disk holds
+    no thread, and nobody copies an environment into every request. With another granian, that
+    wraps elsewhere, applications are called as WSGI: slower, and right (docs/adr/0052).
+    """
+    wrap_wsgi = getattr(granian_mp, "_wsgi_call_wrap", None)
+    if wrap_wsgi is None:
+        return
+
+    def wrap(application: Any, scope_opts: dict[str, Any], access_log_fmt: Any = None) -> Any:
+        if not getattr(application, "can_serve", False):
+            return wrap_wsgi(application, scope_opts, access_log_fmt)
+        serve = application.serve
+
+        def run(protocol: Any, environ: dict[str, Any]) -> None:
+            serve(environ, protocol.response_bytes)
+
+        return run
+
+    granian_mp._wsgi_call_wrap = wrap  # noqa: SLF001 - said above
 
 
 def _gunicorn(target: str, address: str, processes: int, threads: int) -> None:

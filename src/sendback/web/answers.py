@@ -5,6 +5,7 @@ one costs more than all the rest of a click.
 """
 
 from base64 import b64decode
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +19,8 @@ else:
     StartResponse = Wsgi = Any
 
 Environ = dict[str, Any]
+Respond = Callable[[int, list[tuple[str, str]], bytes], None]
+"""Sends one whole answer: status, headers, body. From any thread, once."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -47,6 +50,11 @@ _REDIRECT = (*UNCACHED, ("Content-Length", "0"))
 def redirect(location: str) -> Answer:
     """302 with `location` as it is; the body is empty."""
     return Answer("302 Found", (("Location", location), *_REDIRECT))
+
+
+def send_redirect(respond: Respond, location: str) -> None:
+    """Sends what `redirect` makes."""
+    respond(302, [("Location", location), *_REDIRECT], b"")
 
 
 def see_other(location: str) -> Answer:
@@ -107,6 +115,14 @@ def not_allowed(allow: str) -> Answer:
 #: 43 octets, one transparent pixel. GIF, because no mail program fails to show it.
 _GIF = b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
 PIXEL = Answer("200 OK", (("Content-Type", "image/gif"), *UNCACHED, ("Content-Length", "43")), _GIF)
+
+_PIXEL_HEADERS = list(PIXEL.headers)
+
+
+def send_pixel(respond: Respond) -> None:
+    """Sends the PIXEL."""
+    respond(200, _PIXEL_HEADERS, _GIF)
+
 
 READ_ONLY = not_allowed("GET, HEAD")
 READ_OR_POST = not_allowed("GET, HEAD, POST")

@@ -2,7 +2,8 @@
 
 Our share of a click is about 5 us (tests/bench/bench_web.py): a dictionary look-up, one MAC, one
 record, one append. So nothing here builds a request object, logs, or asks for more than it needs.
-`Site.answer` serves the Flask views as well: one handler, the same octets either way.
+`Site.answer` serves the Flask views as well: one handler, the same octets either way. Where the
+server can wait for an answer (`Tracking.serve`), no thread stands still while the disk is written.
 
 Order of checks (CONTRACT section 6): path, method, length, host, token.
 """
@@ -18,7 +19,7 @@ from sendback.model import Catalog, Hint
 from sendback.recording import Recording
 from sendback.secret_constants import Purpose
 from sendback.web import answers
-from sendback.web.answers import Answer, Environ, StartResponse, Wsgi
+from sendback.web.answers import Answer, Environ, Respond, StartResponse, Wsgi
 from sendback.web.pages import Pages
 from sendback.web.unsubscribe import Unsubscribe
 from sendback.web.visitor import TrustedProxies, host_name
@@ -26,6 +27,8 @@ from sendback.web.wellknown import ROBOTS, WellKnown
 
 MAX_URI = 8192
 """Octets of path and query; over it 414."""
+SENT = Answer("", ())
+"""In place of an answer: `respond` was called or will be."""
 
 
 class Tracking:
@@ -50,11 +53,30 @@ class Tracking:
         # a list: granian takes its one item as it is, where a tuple costs 6 us of iteration
         return [answer.body] if environ["REQUEST_METHOD"] != "HEAD" else []
 
+    def serve(self, environ: Environ, respond: Respond) -> None:
+        """One request, for servers that can wait: `respond` is called once, perhaps later.
+
+        So no thread stands still while the disk is written. Only without a fallback.
+        """
+        answer = self._answer(environ, respond)
+        if answer is not SENT:
+            if answer is None:
+                answer = self._not_found(environ)
+            is_head = environ["REQUEST_METHOD"] == "HEAD"
+            respond(int(answer.status[:3]), list(answer.headers), b"" if is_head else answer.body)
+
+    @property
+    def can_serve(self) -> bool:
+        """True when `serve` answers all that the call does."""
+        return self._fallback is None
+
 
 class Route(msgspec.Struct, frozen=True):
     """How one path is answered, and what is said before a look at its token."""
 
     answer: Callable[[Environ], Answer]
+    sends: Callable[[Environ, Respond], Answer] | None = None
+    """The same for a GET whose answer may come later, through `respond`: SENT then."""
     takes_post: bool = False
     of_token: bool = False
     """Limited to our own hosts by `strict_hosts`."""
@@ -87,9 +109,9 @@ class Site:
         )
         wellknown = WellKnown(catalog, self._proxies, self.pages)
         self._routes = {
-            "/click": Route(partial(self._click, Purpose.CLICK, Hint.NONE), of_token=True),
-            "/uni/click": Route(partial(self._click, Purpose.UNI, Hint.UNIVERSAL), of_token=True),
-            "/open": Route(self._open, of_token=True, always=answers.PIXEL),
+            "/click": _both(partial(self._click, Purpose.CLICK, int(Hint.NONE))),
+            "/uni/click": _both(partial(self._click, Purpose.UNI, int(Hint.UNIVERSAL))),
+            "/open": _both(self._open, always=answers.PIXEL),
             "/unsub": Route(unsubscribe.answer, takes_post=True, of_token=True),
             "/robots.txt": Route(lambda _environ: ROBOTS),
         }
@@ -101,8 +123,11 @@ class Site:
         """Every path that is ours."""
         return tuple(self._routes)
 
-    def answer(self, environ: Environ) -> Answer | None:
-        """The answer to a request, None when its path is none of ours; never raises."""
+    def answer(self, environ: Environ, respond: Respond | None = None) -> Answer | None:
+        """The answer to a request, None when its path is none of ours; never raises.
+
+        With `respond` it may be SENT: then that is called once, as soon as the visit is kept.
+        """
         path = environ.get("PATH_INFO", "")  # PEP 3333 lets a server leave both out
         query = environ.setdefault("QUERY_STRING", "")
         route = self._routes.get(path)
@@ -116,27 +141,37 @@ class Site:
         try:
             if self._strict_hosts and route.of_token and not self._is_own_host(environ):
                 return route.always or self.pages.not_found(environ)
+            if respond is not None and route.sends is not None and method == "GET":
+                return route.sends(environ, respond)
             return route.answer(environ)
         except Exception as fault:  # noqa: BLE001 - a fault of ours is no recipient's traceback
             self._log(f"ERROR WEB: {path}: {type(fault).__name__}: {fault}")
             return route.always or self.pages.unavailable(environ)
 
-    def _click(self, purpose: Purpose, hints: int, environ: Environ) -> Answer:
+    def _click(
+        self, purpose: Purpose, hints: int, environ: Environ, respond: Respond | None = None
+    ) -> Answer:
         visitor = self._visitor(environ, hints) if environ["REQUEST_METHOD"] == "GET" else None
+        token = token_of_query(environ["QUERY_STRING"])
         try:
-            location = self._recording.click(
-                purpose, token_of_query(environ["QUERY_STRING"]), visitor
-            )
+            if respond is not None:
+                then = partial(answers.send_redirect, respond)
+                self._recording.click(purpose, token, visitor, then)
+                return SENT
+            return answers.redirect(self._recording.click(purpose, token, visitor))
         except (Malformed, NotFound):
             return self.pages.not_found(environ)
         except Unavailable as reason:
             return self.failed(environ, reason)
-        return answers.redirect(location)
 
-    def _open(self, environ: Environ) -> Answer:
+    def _open(self, environ: Environ, respond: Respond | None = None) -> Answer:
         visitor = self._visitor(environ) if environ["REQUEST_METHOD"] == "GET" else None
+        token = token_of_query(environ["QUERY_STRING"])
         try:
-            self._recording.open(token_of_query(environ["QUERY_STRING"]), visitor)
+            if respond is not None:
+                self._recording.open(token, visitor, partial(answers.send_pixel, respond))
+                return SENT
+            self._recording.open(token, visitor)
         except (Malformed, NotFound):
             pass  # the picture is shown whatever happens, or readers see a broken one
         return answers.PIXEL
@@ -164,6 +199,11 @@ class Site:
         if host_name(environ.get("HTTP_HOST", "")) in known:
             return True
         return host_name(self._proxies.client(environ)[1]) in known
+
+
+def _both(answer: Callable[..., Answer], always: Answer | None = None) -> Route:
+    """A route of tokens whose answer may come later."""
+    return Route(answer, sends=answer, of_token=True, always=always)
 
 
 def _shown(text: str) -> str:

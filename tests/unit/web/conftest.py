@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import msgspec
 import pytest
@@ -21,7 +22,7 @@ from sendback.model import (
 from sendback.recording import Recording
 from sendback.secret_constants import Purpose
 from sendback.web.app import create_app
-from sendback.web.tracking import Site
+from sendback.web.tracking import Site, Tracking
 from sendback.web.visitor import TrustedProxies
 
 MESSAGE = MessageFacts(
@@ -99,6 +100,14 @@ class FakeJournal:
         self.visits.append(self._decode(payload))
         self.levels.append(level)
         return self.in_time
+
+    def append_then(self, payload: bytes, then, fail, *, timeout: float) -> None:
+        try:
+            if not self.append(payload, level=Level.DISK, timeout=timeout):
+                fail(None)
+        except Unavailable as error:
+            fail(error)
+        then()
 
 
 @dataclass
@@ -211,6 +220,19 @@ class Node:
         return Got(int(code), reason, list(headers), got)
 
 
+def as_wsgi(tracking) -> object:
+    """`Tracking.serve` behind the face of a WSGI callable, so that `Node.ask` can call it."""
+
+    def application(environ, start_response):
+        answers: list[tuple[int, list[tuple[str, str]], bytes]] = []
+        tracking.serve(environ, lambda *answer: answers.append(answer))
+        ((code, headers, body),) = answers
+        start_response(f"{code} {HTTPStatus(code).phrase}", headers)
+        return [body]
+
+    return application
+
+
 @pytest.fixture
 def node() -> Node:
     return Node().build()
@@ -220,6 +242,17 @@ def node() -> Node:
 def make_node():
     """Nodes with other options: `make_node(strict_hosts=True)`."""
     return lambda **options: Node().build(**options)
+
+
+@pytest.fixture(scope="session")
+def served():
+    """Makes a node answer through `Tracking.serve`."""
+
+    def change(node: Node) -> Node:
+        node.app = as_wsgi(Tracking(node.site))
+        return node
+
+    return change
 
 
 @pytest.fixture(scope="session")

@@ -86,6 +86,38 @@ def test_without_flask_behind_it_the_fast_path_says_the_same(make_nodes, request
     assert (a.status, a.reason, a.headers, a.body) == (b.status, b.reason, b.headers, b.body)
 
 
+@pytest.mark.parametrize("is_down", [False, True])
+@given(request=requests())
+@settings(max_examples=150, deadline=None)
+def test_an_answer_that_may_come_later_is_the_same(make_nodes, served, is_down, request):
+    called, asked = make_nodes()
+    served(asked)
+    called.metadata.down = asked.metadata.down = is_down
+
+    a, b = called.ask(**request), asked.ask(**request)
+
+    assert (a.status, a.headers, a.body) == (b.status, b.headers, b.body)
+    assert called.lines == asked.lines
+    assert called.journal.levels == asked.journal.levels
+    assert [_but_id(visit) for visit in called.journal.visits] == [
+        _but_id(visit) for visit in asked.journal.visits
+    ]
+
+
+@pytest.mark.parametrize("uri", ["/click?click", "/uni/click?uni", "/open?open"])
+def test_no_fault_of_the_journal_holds_an_answer_that_comes_later(make_nodes, served, uri):
+    well, ill = make_nodes()
+    served(well)
+    served(ill)
+    expected = well.ask(uri)
+
+    ill.journal.in_time = False
+    assert ill.ask(uri) == expected
+    ill.journal.full = True
+    assert ill.ask(uri) == expected
+    assert ill.recording.counters() == {"visits_late": 1, "visits_lost": 1}
+
+
 def _but_id(visit):
     return (visit.time_ms, visit.kind, visit.token, visit.ip, visit.user_agent, visit.hints)
 
