@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from sendback.metadata.local import LocalStore
 
 _MESSAGE_PURPOSES = (Purpose.OPEN, Purpose.MAILTO, Purpose.REPORT, Purpose.FEEDBACK)
+#: Plain numbers: looking at an enumeration's member costs more than comparing it.
+_STATELESS = int(Version.STATELESS)
+_STATELESS_DEFLATED = int(Version.STATELESS_DEFLATED)
 _DAY = 86400
 _SAY_AGAIN_AFTER = 1.0
 
@@ -168,9 +171,12 @@ class Metadata:
         Forged, Malformed (genuine, but of a newer version), NotFound, Unavailable.
         """
         binary = tokens.decode(token)
-        if binary[0] <= Version.STATELESS_DEFLATED:
-            opened = self._open(purpose, binary)
-            return self._stateless.link(purpose, opened)
+        version = binary[0]
+        if version == _STATELESS_DEFLATED or version == _STATELESS:
+            keys = self.keyring.candidates(binary[1], include_retired=self._include_retired)
+            if not keys:
+                self.unknown_keys[binary[1]] += 1
+            return stateless.link_of(version, tokens.unseal(keys, purpose, binary))
         backend, opened = self._stored(purpose, binary)
         return backend.link(purpose, opened)
 
