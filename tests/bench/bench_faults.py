@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -24,7 +25,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.fault_kills import Tally, bare_rounds, web_rounds
+from bench.fault_kills import Tally, bare_rounds, free_port, granian, web_rounds
+from bench.web_targets import issued
 from fixtures.node import RunningNode, run_cli, running_node
 from fixtures.receiver import Receiver, Request, answer
 
@@ -49,6 +51,7 @@ def main() -> None:
         missed += kills("granian", web_rounds(web))
     if seconds:
         missed += redirects(seconds)
+        missed += slow_disks(seconds)
         missed += notifications(seconds * 3)
     print("missed:", ", ".join(missed) or "nothing")
 
@@ -81,18 +84,7 @@ def redirects(seconds: float) -> list[str]:
                 print(f"{level:5}{name:26} not possible here")
                 continue
             sound = sound or figures["p99"]
-            print(
-                f"{level:5}{name:26}{figures['p50']:9.1f}{figures['p99']:9.1f}{figures['max']:9.1f}"
-                f"{figures['p99'] / sound:9.2f}  {figures['answers']}",
-                flush=True,
-            )
-            is_whole = set(figures["answers"]) == {"302"} and not figures["open"]
-            if (
-                not is_whole
-                or figures["max"] > GOAL_ANY_MS
-                or (level == "os" and figures["p99"] > GOAL_OS_MS)
-            ):
-                missed.append(f"{level} {name}")
+            missed += _tell(level, name, figures, sound)
     return missed
 
 
@@ -112,15 +104,62 @@ def _measure(level: str, fault: Fault, seconds: float) -> dict | None:
                     for _ in range(20):
                         _get(node, path)
                     made.get("begin", lambda _node: None)(node)
-                    out = subprocess.run(
-                        [sys.executable, str(Path(__file__).parent / "fault_load.py"),
-                         f"{node.web}{path}", str(RATE), str(seconds)],
-                        capture_output=True, check=True,
-                    ).stdout  # fmt: skip
+                    figures = _load(f"{node.web}{path}", seconds)
                     made.get("end", lambda: None)()
-                return json.loads(out)
+                return figures
         except NotImplementedError:
             return None
+
+
+def _load(url: str, seconds: float) -> dict:
+    command = [sys.executable, str(Path(__file__).parent / "fault_load.py")]
+    command += [url, str(RATE), str(seconds)]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def slow_disks(seconds: float) -> list[str]:
+    """The web process alone, its syncs late by themselves: strace slows more than syncs."""
+    print(f"web process alone, ms{'p50':>19}{'p99':>9}{'max':>9}{'x sound':>9}  answers")
+    path, missed = f"/click?{issued().link_tokens[0][1]}", []
+    for level in ("os", "disk"):
+        sound = 0.0
+        for slow_ms in (0, 20, 200):
+            with tempfile.TemporaryDirectory(prefix="bench-fault-") as name:
+                folder, port = Path(name), free_port()
+                (folder / "journal").mkdir()
+                process = granian(folder, port, level, slow_ms)
+                try:
+                    _wait_for(port, path)
+                    figures = _load(f"http://127.0.0.1:{port}{path}", seconds)
+                finally:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+            sound = sound or figures["p99"]
+            missed += _tell(level, f"sync + {slow_ms} ms, no strace", figures, sound)
+    return missed
+
+
+def _wait_for(port: int, path: str) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        with contextlib.suppress(OSError):
+            connection.request("GET", path)
+            connection.getresponse().close()
+            connection.close()
+            return
+        time.sleep(0.02)
+
+
+def _tell(level: str, name: str, figures: dict, sound: float) -> list[str]:
+    print(
+        f"{level:5}{name:26}{figures['p50']:9.1f}{figures['p99']:9.1f}{figures['max']:9.1f}"
+        f"{figures['p99'] / sound:9.2f}  {figures['answers']}",
+        flush=True,
+    )
+    is_whole = set(figures["answers"]) == {"302"} and not figures["open"]
+    is_late = figures["max"] > GOAL_ANY_MS or (level == "os" and figures["p99"] > GOAL_OS_MS)
+    return [f"{level} {name}"] if is_late or not is_whole else []
 
 
 @contextlib.contextmanager
@@ -280,5 +319,4 @@ def _ways(is_hanging: bool, seconds: float, rate: int = 40) -> list[float]:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONPATH", str(Path(__file__).parent))
     main()

@@ -139,7 +139,12 @@ def finishing_of(folder: Path) -> tuple[Finishing, EventLog]:
         log,
         Visits(metadata, lambda seen: classify(seen, rules), "node", History()),
         Returned(
-            metadata, parse, lambda *a: False, Unparsed(folder / "unparsed"), "node", frozenset
+            metadata,
+            parse,
+            lambda them: [False] * len(them),
+            Unparsed(folder / "unparsed"),
+            "node",
+            frozenset,
         ),
     )
     return finishing, log
@@ -187,10 +192,8 @@ def web_rounds(rounds: int, seed: int = 2) -> Tally:
         folder = Path(name)
         (folder / "journal").mkdir()
         for number in range(rounds):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = int(probe.getsockname()[1])
-            process = _granian(folder, port, "disk" if number % 2 else "os")
+            port = free_port()
+            process = granian(folder, port, "disk" if number % 2 else "os")
             stop = threading.Event()
             answered: list[set[str]] = [set() for _ in range(4)]
             browsers = [
@@ -212,16 +215,25 @@ def web_rounds(rounds: int, seed: int = 2) -> Tally:
         return _tally(rounds, acknowledged, _recovered(folder))
 
 
-def _granian(folder: Path, port: int, level: str) -> subprocess.Popen[bytes]:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def granian(folder: Path, port: int, level: str, slow_sync_ms: int = 0) -> subprocess.Popen[bytes]:
+    """The public side under granian, its journal in `folder`."""
     module = "web_targets:app_public_side"
     return subprocess.Popen(
         [sys.executable, "-m", "sendback.supervisor.web_server", module],
         cwd=HERE,
         env={
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', '')}",
             "BENCH_LEVEL": level,
             "BENCH_JOURNAL": str(folder / "journal"),
+            "BENCH_SLOW_SYNC_MS": str(slow_sync_ms),
             "SENDBACK_CHILD_LISTEN": f"127.0.0.1:{port}",
         },
         start_new_session=True,
