@@ -17,7 +17,6 @@ import msgspec
 import sqlalchemy as sa
 
 from sendback.bounces import Counting, CountingRules
-from sendback.bounces.counting import Bounce
 from sendback.database import upgrade
 from sendback.database.catalog import CatalogStore
 from sendback.database.counts import BounceCounts
@@ -27,6 +26,7 @@ from sendback.database.snapshot import SnapshotFile, write_snapshot
 from sendback.database.statistics import Statistics
 from sendback.database.suppression import Suppression
 from sendback.model import BounceAll, Click, Open, UrlDomain
+from sendback.model.bounce import Bounce
 
 EVENTS, BATCH = 60_000, 1000
 DOMAINS = 100_000
@@ -96,10 +96,10 @@ def main() -> None:
             for i in range(10_000)
         ]  # fmt: skip
         took = cpu(
-            lambda: [counting.count_many(bounces[at : at + 100]) for at in range(0, 10_000, 100)]
+            lambda: [counting.count(bounces[at : at + 100]) for at in range(0, 10_000, 100)]
         )
         print(f"{'counted':14} {10_000 / took:10,.0f} bounces/s, batches of 100")
-        took = cpu(lambda: [counting.count_many([one]) for one in bounces[:500]])
+        took = cpu(lambda: [counting.count([one]) for one in bounces[:500]])
         print(f"{'replayed':14} {500 / took:10,.0f} bounces/s, one by one")
         big_catalog(database, Path(folder) / "catalog.snapshot")
         database.close()

@@ -135,7 +135,12 @@ def main(count: int = 40_000) -> None:
             log,
             Visits(metadata, lambda seen: classify(seen, rules), "node", History()),
             Returned(
-                metadata, parse, lambda *a: False, Unparsed(folder / "unparsed"), "node", frozenset
+                metadata,
+                parse,
+                lambda them: [False] * len(them),
+                Unparsed(folder / "unparsed"),
+                "node",
+                frozenset,
             ),
         )
         measured(

@@ -34,6 +34,7 @@ from sendback.model import (
     Unsubscribe,
     UrlDomain,
 )
+from sendback.model.bounce import Bounce
 
 DAY = 86_400_000
 NOW_MS = 1_790_000_000_000
@@ -716,7 +717,11 @@ class TestCounting:
         record_id = hashlib.sha256(str(record or (at_day, reason, email)).encode()).digest()[:16]
         dead = reason in {"userunknown", "hostunknown", "suspend"}
         kind = "h" if dead else "s"
-        return counting.count(email, "news", reason, kind, dead, dead, time_ms, record_id)
+        bounce = Bounce(
+            email=email, listid="news", reason=reason, bounce_type=kind, hard=dead,
+            bad_address=dead, time_ms=time_ms, record_id=record_id,
+        )  # fmt: skip
+        return counting.count([bounce])[0]
 
     def test_a_dead_address_is_one_at_once(self, counting):  # S0.19
         assert self.bounce(counting, 0, "userunknown")

@@ -5,8 +5,8 @@ counting  repeat bounce counting, shared by all nodes of one main database
 recovery  undoing removals that a receiver's fault caused
 """
 
-from sendback.bounces.counting import Bounce, Counting
+from sendback.bounces.counting import Counting
 from sendback.bounces.recovery import Recovery
 from sendback.bounces.rules import CountingRules, Rule, read_rules
 
-__all__ = ["Bounce", "Counting", "CountingRules", "Recovery", "Rule", "read_rules"]
+__all__ = ["Counting", "CountingRules", "Recovery", "Rule", "read_rules"]

@@ -13,23 +13,11 @@ import msgspec
 from sendback.bounces.rules import CountingRules, Rule, milliseconds
 from sendback.database.consumer import StoredEvent
 from sendback.database.counts import BounceCounts, Counted
+from sendback.model.bounce import Bounce
 
 _DAY_MS = 86_400_000
 #: No journal record is replayed after this long: `pending` gives up after 7 days.
 _ANSWERS_KEPT_MS = 14 * _DAY_MS
-
-
-class Bounce(msgspec.Struct, frozen=True, kw_only=True):
-    """A bounce that finishing attributed: verdict, address, and the journal record's id."""
-
-    email: str
-    listid: str = ""
-    reason: str
-    bounce_type: str
-    hard: bool
-    bad_address: bool
-    time_ms: int
-    record_id: bytes
 
 
 class _Visit(msgspec.Struct, kw_only=True):
@@ -51,37 +39,13 @@ class Counting:
         self._rules = rules
         self._clock = clock
 
-    def count(
-        self,
-        email: str,
-        listid: str,
-        reason: str,
-        bounce_type: str,
-        hard: bool,
-        bad_address: bool,
-        time_ms: int,
-        record_id: bytes,
-    ) -> bool:
-        """True when the address is a bad one now. Idempotent: one record, one answer.
+    def count(self, bounces: Sequence[Bounce]) -> list[bool]:
+        """For each, whether the address is a bad one now. Idempotent: one record, one answer.
 
-        Unavailable when the main database has to be asked and is down; nothing is counted then.
-        Once met, a threshold stays met for each further bounce until the address shows life or is
-        reactivated.
+        All are counted, in one transaction; or, when the main database has to be asked and is
+        down, Unavailable, and none is. Once met, a threshold stays met for each further bounce
+        until the address shows life or is reactivated.
         """
-        bounce = Bounce(
-            email=email,
-            listid=listid,
-            reason=reason,
-            bounce_type=bounce_type,
-            hard=hard,
-            bad_address=bad_address,
-            time_ms=time_ms,
-            record_id=record_id,
-        )
-        return self.count_many([bounce])[0]
-
-    def count_many(self, bounces: Sequence[Bounce]) -> list[bool]:
-        """`count` for each of them in one transaction: all are counted, or Unavailable."""
         rules = [self.rule_for(bounce) for bounce in bounces]
         answers = [rule is not None and rule.bounces == 1 for rule in rules]
         asked = [

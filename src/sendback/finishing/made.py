@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sendback.model import Event, uuid7
+from sendback.model.bounce import Bounce
 
 
 @dataclass(slots=True)
@@ -23,6 +24,9 @@ class Made:
     is_final: bool = True
     """False: later visits may still change the verdict."""
     counts: list[str] = field(default_factory=list)
+    bounce: Bounce | None = None
+    """To be counted; `when_bad` is a further event when the address is a bad one by that."""
+    when_bad: Event | None = None
 
 
 def event_id(record_id: bytes, index: int, kind: str) -> str:

@@ -23,6 +23,7 @@ from sendback.model import (
     MessageFacts,
     Unsubscribe,
 )
+from sendback.model.bounce import Bounce
 from sendback.reports import Report, ReportedRecipient
 
 SAME_MAIL_MS = 86_400_000
@@ -41,18 +42,10 @@ class Parse(Protocol):
 class Count(Protocol):
     """`sendback.bounces.Counting.count`."""
 
-    def __call__(
-        self,
-        email: str,
-        listid: str,
-        reason: str,
-        bounce_type: str,
-        hard: bool,
-        bad_address: bool,
-        time_ms: int,
-        record_id: bytes,
-    ) -> bool:
-        """True when the address is a bad one now; idempotent by record. Unavailable."""
+    def __call__(self, bounces: Sequence[Bounce], /) -> Sequence[bool]:
+        """True for each whose address is a bad one now; idempotent by record. Unavailable: none
+        was counted.
+        """
 
 
 class Returned:
@@ -102,6 +95,25 @@ class Returned:
         made = self._unsubscribe(mail, report)
         return made if made is not None else self._keep(mail, "other")
 
+    def count(self, made: Sequence[Made]) -> None:
+        """Count the bounces of a batch in one go, and add the events of bad addresses.
+
+        While counting is not available the bounces go out now, and come again to be counted.
+        """
+        bounces = [one.bounce for one in made if one.bounce is not None]
+        if not bounces:
+            return
+        counted = [one for one in made if one.bounce is not None]
+        try:
+            answers = self._count(bounces)
+        except Unavailable as error:
+            for one in counted:
+                one.retry = str(error)
+            return
+        for one, is_bad in zip(counted, answers, strict=True):
+            if is_bad and one.when_bad is not None:
+                one.events = [*one.events, one.when_bad]
+
     def make_kept(self, mail: CapturedMail) -> Made:
         """The mail is given up: kept raw."""
         return self._keep(mail, "fault")
@@ -146,26 +158,23 @@ class Returned:
             facts = self._bounce_facts(report, recipient, found)
             events.append(BounceAll(**self._shared(mail, message, index, "bounce_all"), **facts))
         mildest = min(failed, key=lambda r: (r.bad_address, r.hard))
-        made = Made(events)
-        try:
-            is_bad = self._count(
-                message.email,
-                message.listid,
-                mildest.reason,
-                mildest.bounce_type,
-                mildest.hard,
-                mildest.bad_address,
-                mail.time_ms,
-                mail.record_id,
-            )
-        except Unavailable as error:
-            made.retry = str(error)  # the bounce itself goes out now; the count comes later
-            return made
-        if is_bad:
-            facts = self._bounce_facts(report, mildest, found)
-            shared = self._shared(mail, message, len(failed), "bounce_bad_address")
-            events.append(BounceBadAddress(**shared, **facts))
-        return made
+        facts = self._bounce_facts(report, mildest, found)
+        return Made(
+            events,
+            bounce=Bounce(
+                email=message.email,
+                listid=message.listid,
+                reason=mildest.reason,
+                bounce_type=mildest.bounce_type,
+                hard=mildest.hard,
+                bad_address=mildest.bad_address,
+                time_ms=mail.time_ms,
+                record_id=mail.record_id,
+            ),
+            when_bad=BounceBadAddress(
+                **self._shared(mail, message, len(failed), "bounce_bad_address"), **facts
+            ),
+        )
 
     def _shared(
         self, mail: CapturedMail, message: MessageFacts, index: int, kind: str

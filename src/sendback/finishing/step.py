@@ -116,6 +116,20 @@ class Finishing:
         for item in work:
             if item.made is None and not (item.missing or item.fault or item.is_hopeless):
                 self._guard(item, self._make)
+        self._count(work)
+
+    def _count(self, work: Sequence[_Work]) -> None:
+        """All bounces of the step in one transaction; one by one when one of them spoils that."""
+        bounces = [item for item in work if item.made is not None and item.made.bounce is not None]
+        try:
+            self._returned.count([item.made for item in bounces if item.made is not None])
+        except Exception:  # noqa: BLE001 - one bad record must not stop the others
+            for item in bounces:
+                self._guard(item, self._count_one)
+
+    def _count_one(self, item: _Work) -> None:
+        if item.made is not None:
+            self._returned.count([item.made])
 
     def _guard(self, item: _Work, act: Callable[[_Work], None]) -> None:
         try:

@@ -3,9 +3,10 @@
 import pytest
 
 from sendback.bounces import CountingRules, Rule, read_rules
-from sendback.bounces.counting import Bounce, Counting
+from sendback.bounces.counting import Counting
 from sendback.bounces.rules import milliseconds
 from sendback.errors import Malformed
+from sendback.model.bounce import Bounce
 
 ONE = '[[rule]]\nname = "all"\nbounces = 2\nspan = "1d"\n'
 DEFAULT = CountingRules().current()
@@ -141,7 +142,7 @@ def test_one_bounce_asks_no_database():
         time_ms=0,
         record_id=bytes(16),
     )
-    assert Counting(Down(), CountingRules()).count_many([bounce] * 3) == [True] * 3
+    assert Counting(Down(), CountingRules()).count([bounce] * 3) == [True] * 3
 
 
 def test_spans():

@@ -62,8 +62,8 @@ class Node:
             JournalReader(folder / "journal"),
             self.log,
             Visits(self.metadata, lambda seen: classify(seen, rules), "node", History()),
-            Returned(self.metadata, parse, lambda *a: False, Unparsed(folder / "unparsed"),
-                     "node", frozenset),
+            Returned(self.metadata, parse, lambda them: [False] * len(them),
+                     Unparsed(folder / "unparsed"), "node", frozenset),
         )  # fmt: skip
         self.counter = Following("statistics", self.log, self)
         self.seen: list[int] = []

@@ -94,11 +94,13 @@ class House:
     def matches(self, ref, email, sendid=""):
         return self.metadata.matches(ref, email, sendid)
 
-    def count(self, *args):
+    def count(self, bounces):
         if self.count_fault:
             raise self.count_fault
-        self.counted.append(args)
-        return self.bad
+        if any(bounce.email == "poison@example.net" for bounce in bounces):
+            raise ValueError("poison")
+        self.counted.append(bounces)
+        return [self.bad] * len(bounces)
 
     def issue(self, links=(), storage=Storage.STATELESS, **facts):
         facts = {"email": "Joe@example.net", "listid": "l", "sendid": "s1",
@@ -495,7 +497,9 @@ def test_a_bounce_is_credited_to_the_address_we_mailed(house, storage) -> None:
         assert event["bounce_status"] == "5.1.1"
         assert event["synchronous"] is False
     assert bounce["event_unique_id"] != bad["event_unique_id"]
-    assert house.counted[0][:2] == ("Joe@example.net", "l")
+    [[counted]] = house.counted
+    assert (counted.email, counted.listid) == ("Joe@example.net", "l")
+    assert (counted.reason, counted.bounce_type) == ("userunknown", "h")
 
 
 def test_several_recipients_give_several_events_with_their_own_ids(house) -> None:
@@ -566,6 +570,35 @@ def test_a_count_that_can_not_be_made_delays_only_the_bad_address(house) -> None
     events = house.finish()
 
     assert [event["event_type"] for event in events] == ["bounce_all", "bounce_bad_address"]
+
+
+def test_the_bounces_of_a_step_are_counted_together(house) -> None:
+    house.bad = True
+    for number in range(5):
+        email = f"joe{number}@example.net"
+        house.mail(dsn(email), address(house.issue(email=email)))
+
+    events = house.finish()
+
+    assert [len(bounces) for bounces in house.counted] == [5]
+    assert sorted(event["event_type"] for event in events) == (
+        ["bounce_all"] * 5 + ["bounce_bad_address"] * 5
+    )
+
+
+def test_a_bounce_that_spoils_counting_spoils_only_its_own(house) -> None:
+    house.bad = True
+    for email in ("joe@example.net", "poison@example.net", "jim@example.net"):
+        house.mail(dsn(email), address(house.issue(email=email)))
+
+    events = house.finish()
+
+    assert {e["email"] for e in events if e["event_type"] == "bounce_all"} == {
+        "joe@example.net", "poison@example.net", "jim@example.net",
+    }  # fmt: skip
+    assert {e["email"] for e in events if e["event_type"] == "bounce_bad_address"} == {
+        "joe@example.net", "jim@example.net",
+    }  # fmt: skip
 
 
 def test_a_local_report_at_a_signed_address_is_synchronous(house) -> None:
