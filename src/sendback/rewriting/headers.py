@@ -17,6 +17,7 @@ LIMIT: Final = 998
 CONTROL: Final = (b"x-greenarrow-", b"x-sendback-")
 
 _NAME: Final = re.compile(r"[!-9;-~]+")
+_NO_ENTRY: Final = re.compile(r"[<> \t\r\n,]")
 _FIELDS: Final = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+")
 _FIELD: Final = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+\n(?:[ \t][^\n]*+\n)*+)")
 FOLDING: Final = re.compile(rb"\r?\n(?=[ \t])")
@@ -132,7 +133,7 @@ def list_unsubscribe(
     entries = [f"<{entry}>" for entry in (mailto, url) if entry]
     if not entries:
         return []
-    if any(char in "<> \t\r\n," for entry in entries for char in entry[1:-1]):
+    if any(_NO_ENTRY.search(entry, 1, len(entry) - 1) for entry in entries):
         raise Malformed(
             "an unsubscribe URL holds a blank, comma or bracket", field="List-Unsubscribe"
         )

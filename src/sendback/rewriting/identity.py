@@ -72,6 +72,8 @@ class _IdentitySplice:
 
     def left(self, values: Sequence[bytes | None]) -> Sequence[int]:
         """As `Splice.left`."""
+        if max((len(value) for value in values if value), default=0) <= self.room:
+            return ()
         return self._filled(values)[1]
 
     def _filled(self, values: Sequence[bytes | None]) -> tuple[list[bytes], Sequence[int]]:

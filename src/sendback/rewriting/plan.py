@@ -51,9 +51,20 @@ class _Edit:
         return not all(url.startswith("https://") for url in given if url)
 
     def values(
-        self, urls: Sequence[str | None], pixel_url: str | None, honeypot_url: str | None
+        self,
+        urls: Sequence[str | None],
+        plain: list[bytes] | None,
+        pixel_url: str | None,
+        honeypot_url: str | None,
     ) -> list[bytes | None]:
-        """What goes into the gaps, escaped, in the part's charset."""
+        """What goes into the gaps, escaped, in the part's charset; `plain` are `_plain(urls)`."""
+        if plain is not None and self.encode is None:
+            return [
+                plain[slot]
+                if slot >= 0
+                else inserted.special(slot, self.kind, pixel_url, honeypot_url)
+                for slot in self.slots
+            ]
         values: list[bytes | None] = []
         for slot in self.slots:
             if slot >= 0:
@@ -133,15 +144,7 @@ class Plan:
         original = self._message
         if not self._may_write(urls, top_block):
             return original
-        joined = "\n".join([url or "" for url in urls])
-        packed = joined.encode("ascii", "replace")
-        plain = (
-            None not in urls
-            and joined.isascii()
-            and packed.count(b"\n") == max(len(urls) - 1, 0)
-            and not packed.translate(None, _PLAIN_OR_NEWLINE)
-        )
-        plain_urls = packed.split(b"\n")
+        plain = _plain(urls)
         out = [top_block]
         at = 0
         for start, end in self._removals:
@@ -152,16 +155,10 @@ class Plan:
             at = edit.end
             if edit.must_stay(urls, pixel_url):
                 out.append(original[edit.start : edit.end])
-            elif plain and edit.encode is None:
-                values = [
-                    plain_urls[slot]
-                    if slot >= 0
-                    else inserted.special(slot, edit.kind, pixel_url, honeypot_url)
-                    for slot in edit.slots
-                ]
-                out.append(edit.splice.join(values, plain=True))
             else:
-                out.append(edit.splice.join(edit.values(urls, pixel_url, honeypot_url)))
+                values = edit.values(urls, plain, pixel_url, honeypot_url)
+                is_plain = plain is not None and edit.encode is None
+                out.append(edit.splice.join(values, plain=is_plain))
         out.append(original[at:])
         return b"".join(out)
 
@@ -181,15 +178,13 @@ class Plan:
         if not self._may_write(urls, top_block):
             return [None] * len(urls)
         found = list(urls)
-        longest = max((len(url) for url in urls if url), default=0)
+        plain = _plain(urls)
         for edit in self._edits:
             left: Sequence[int] = ()
             if edit.must_stay(urls, pixel_url):
                 left = range(len(edit.slots))
-            elif edit.splice.room < sys.maxsize and (
-                edit.splice.room < 6 * longest or min(edit.slots) < 0  # an escape is 6 octets
-            ):
-                left = edit.splice.left(edit.values(urls, pixel_url, honeypot_url))
+            elif edit.splice.room < sys.maxsize:
+                left = edit.splice.left(edit.values(urls, plain, pixel_url, honeypot_url))
             for gap in left:
                 if edit.slots[gap] >= 0:
                     found[edit.slots[gap]] = None
@@ -206,6 +201,18 @@ class Plan:
 
 
 _PLAIN_OR_NEWLINE: Final = bodies.PLAIN + b"\n"
+
+
+def _plain(urls: Sequence[str | None]) -> list[bytes] | None:
+    """The URLs as they go into any gap, when all are there and none needs an escape."""
+    if None in urls:
+        return None
+    joined = "\n".join(urls)  # type: ignore[arg-type]
+    packed = joined.encode("ascii", "replace")  # "?" for what is not: no promise then
+    if not joined.isascii() or packed.translate(None, _PLAIN_OR_NEWLINE):
+        return None
+    found = packed.split(b"\n") if urls else []
+    return found if len(found) == len(urls) else None
 
 
 def plan(raw: bytes, options: Options = Options()) -> Plan:  # noqa: B008  # a frozen value

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from sendback import links, verp
@@ -185,14 +186,15 @@ class Tagging:
         block = top_block(choices, prepared.head, issued, made.eol)
         mailbox = choices.mailbox
         # Reported is only what really goes out; what finds no place stays byte for byte.
-        urls = made.placed(urls, pixel_url=pixel, honeypot_url=honeypot, top_block=block)
+        placed = partial(made.placed, pixel_url=pixel, honeypot_url=honeypot, top_block=block)
+        urls = placed(urls)
+        given = urls
+        if None in urls:
+            given = [url or _untracked(link) for url, link in zip(urls, made.links, strict=True)]
+            given = placed(given)
+            urls = [url and put for url, put in zip(urls, given, strict=True)]
         return TaggedMessage(
-            message=made.render(
-                [url or _untracked(link) for url, link in zip(urls, made.links, strict=True)],
-                pixel_url=pixel,
-                honeypot_url=honeypot,
-                top_block=block,
-            ),
+            message=made.render(given, pixel_url=pixel, honeypot_url=honeypot, top_block=block),
             mail_from=(
                 verp.build(mailbox.address, issued.bounce_token)
                 if mailbox
