@@ -112,14 +112,20 @@ class _Rates:
     def tell(self, what: str) -> None:
         """Print the rates of the first and last tenth."""
         tenth = max(1, len(self._cpu) // 10)
-        first, last = (
-            SLICE * tenth / sum(part) for part in (self._cpu[:tenth], self._cpu[-tenth:])
+        middle = len(self._cpu) // 2
+        first, half, last = (
+            SLICE * len(part) / sum(part)
+            for part in (
+                self._cpu[:tenth],
+                self._cpu[middle : middle + tenth],
+                self._cpu[-tenth:],
+            )
         )
         rate = SLICE * len(self._cpu) / sum(self._cpu)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f"{what}: {rate:,.0f}/s of CPU (first tenth {first:,.0f}, last {last:,.0f}:"
-            f" x{last / first:.2f}), {SLICE * len(self._cpu) / self._wall:,.0f}/s wall;"
+            f"{what}: {rate:,.0f}/s of CPU (first tenth {first:,.0f}, middle {half:,.0f},"
+            f" last {last:,.0f}: x{last / first:.2f}), {SLICE * len(self._cpu) / self._wall:,.0f}/s wall;"
             f" peak memory so far {memory:.0f} MB",
             flush=True,
         )
@@ -132,7 +138,7 @@ _TOKENS = [
     )
     .link_tokens[0][1]
     .encode()
-    for n in range(5000)
+    for n in range(50_000)
 ]
 
 
@@ -141,7 +147,7 @@ def _capture(journal: Journal, at: int) -> None:
     encode = msgspec.msgpack.Encoder().encode
     for n in range(at, at + SLICE):
         ip = f"203.0.{n // 250 % 250}.{n % 250}"
-        visit = Visit(uuid7(now), now, VisitKind.CLICK, _TOKENS[n % 5000], ip, AGENT)
+        visit = Visit(uuid7(now), now, VisitKind.CLICK, _TOKENS[n % len(_TOKENS)], ip, AGENT)
         journal.append(encode(visit), level=Level.OS)
 
 
