@@ -41,6 +41,16 @@ def test_open_is_the_inverse_of_seal(form, body, associated):
     assert tokens.seal(RING, purpose, version, body, associated) == text
 
 
+@pytest.mark.parametrize("version", [Version.STATELESS, Version.STATELESS_DEFLATED])
+def test_many_are_sealed_as_one_is(version):
+    for purpose in (Purpose.CLICK, Purpose.UNI, Purpose.UNSUB):
+        one = tokens.sealing(RING, purpose, version)
+        for size in range(40):
+            body = bytes(range(size))
+            assert one(body) == tokens.seal(RING, purpose, version, body)
+            assert tokens.open(RING, purpose, one(body)).body == body
+
+
 @pytest.mark.parametrize("version", LINK_VERSIONS)
 def test_a_token_of_one_purpose_opens_for_no_other(version):  # reliability 7A 13, 14
     for made_for in LINK_PURPOSES:
