@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from fixtures.postgres import postgres_server, running_postgres, wait_until  # noqa: F401
 from sendback.bounces import Counting, CountingRules, Recovery
-from sendback.database import audit, schema, upgrade
+from sendback.database import audit, pruning, schema, upgrade
 from sendback.database.catalog import CatalogStore
 from sendback.database.counts import BounceCounts
 from sendback.database.engine import Database
@@ -475,6 +475,26 @@ class TestStatistics:
         assert statistics.cursor() == 3
         [send] = Figures(database).send("s1")
         assert (send["opens_human"], send["clicks_human"]) == (2, 1)
+
+    def test_what_is_old_is_forgotten_and_totals_stay(self, database, monkeypatch):
+        monkeypatch.setattr(pruning, "_CHUNK", 2)
+        statistics = Statistics(database, "me")
+        names = [f"{i}@x.example" for i in range(5)]
+        statistics.consume([logged(Open, i + 1, email=name) for i, name in enumerate(names)])
+        late = NOW_MS + 10 * DAY
+        statistics.consume([logged(Open, 6, time_ms=late), logged(Open, 7, time_ms=late)])
+        before = NOW_MS // 1000 + 86_400
+
+        assert pruning.prune_statistics(database, before=before, chunks=1) == 5
+        assert pruning.prune_statistics(database, before=before) == 6
+        assert pruning.prune_statistics(database, before=before) == 0
+        assert rows(database, "SELECT count(*) FROM clickthrough_clicks") == [(2,)]
+        assert rows(database, "SELECT count(*) FROM stats_seen") == [(1,)]
+        assert rows(database, "SELECT opens_human FROM stats_hours") == [(2,)]
+        [send] = Figures(database).send("s1")
+        assert (send["opens_human"], send["opens_unique"]) == (7, 6)
+        statistics.consume([logged(Open, 8, email=names[0], time_ms=late)])
+        assert Figures(database).send("s1")[0]["opens_unique"] == 7
 
     def test_nodes_have_a_cursor_each_and_add_up(self, database):
         for node in ("one", "two"):

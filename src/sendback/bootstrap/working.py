@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,6 +171,7 @@ class WorkerBuilder:
             ("tidy", 600.0, self._log.retention.tidy),
             ("unparsed", 600.0, self._unparsed.prune),
             ("counts", 3600.0, self._counting.prune),
+            ("statistics", 3600.0, self._prune_statistics),
         ]
 
     def _follow_catalog(self) -> None:
@@ -214,6 +216,12 @@ class WorkerBuilder:
     def _prune(self) -> None:
         windows = {d.name: d.max_retry_hours for d in self._catalog.destinations}
         self._in_log = self._room.prune(_CONSUMERS, windows)
+
+    def _prune_statistics(self) -> None:
+        from sendback.database.pruning import prune_statistics
+
+        before = time.time() - self._settings.events.statistics_days * 86_400
+        prune_statistics(self._core.database, before=int(before))
 
     def _sample(self) -> dict[str, Any]:
         counters = {f"finishing_{k}": v for k, v in self._log.counters().items()}

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table, Text
 
 #: Every revision this program knows, oldest first; the last one is what it needs.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 
 metadata = sa.MetaData(
     naming_convention={"pk": "%(table_name)s_pkey", "ix": "%(table_name)s__%(column_0_N_name)s_idx"}
@@ -212,6 +212,8 @@ stats_seen = Table(
     metadata,
     Column("hash", BigInteger, primary_key=True, autoincrement=False),
     Column("flags", Integer, nullable=False),
+    Column("day", Integer, nullable=False, server_default="0"),  # since 1970: of the newest bit
+    Index(None, "day"),
 )
 
 cursors = Table(

@@ -144,6 +144,7 @@ class Statistics:
         for (key, link_id, email), flags in tally.link_visitors.items():
             target = links[ids[key], link_id]
             wanted[_hash("l", str(ids[key]), link_id, email)] = (flags, target)
+        day = max((click[1] for click in tally.clicks), default=0) // 86_400
         seen: dict[int, int] = {}
         hashes = sorted(wanted)
         for start in range(0, len(hashes), 1000):
@@ -156,14 +157,15 @@ class Statistics:
             before = seen.get(visitor, 0)
             fresh = flags & ~before
             if fresh:
-                changed.append({"hash": visitor, "flags": flags | before})
+                changed.append({"hash": visitor, "flags": flags | before, "day": day})
                 for bit, counter in _BIT_COUNTERS:
                     if fresh & bit:
                         target[counter] = target.get(counter, 0) + 1
         if changed:
             insert = consumer.upsert(connection)(stats_seen)
             statement = insert.on_conflict_do_update(
-                index_elements=["hash"], set_={"flags": insert.excluded.flags}
+                index_elements=["hash"],
+                set_={"flags": insert.excluded.flags, "day": insert.excluded.day},
             )
             connection.execute(statement, changed)
 
