@@ -6,6 +6,8 @@ segment  one segment file being written
 disk     the segments of one writer, and its reserve
 ticket   one append on its way; `Level`
 aio      appends for asyncio
+later    appends that call back, and the clock that gives them up
+sync     (sync_thread) the thread that syncs where no caller does
 writer   `Journal`: appends of many threads, group commit
 pressure how full it is, for other processes
 reader   `JournalReader`: all writers' segments in order, recovery, deletion

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
-from typing import NamedTuple
 
 from sendback.errors import Unavailable
 from sendback.journal.ticket import Fail, Then, Ticket
@@ -63,35 +62,19 @@ class Later:
         """Forget who was answered; give up whose time is over."""
         tickets, now = self._tickets, time.monotonic()
         late: list[Ticket] = []
-        while tickets and (tickets[0].then is None or tickets[0].deadline <= now):
+        while tickets and (tickets[0].is_answered or tickets[0].deadline <= now):
             ticket = tickets.popleft()
-            if ticket.then is not None:
+            if not ticket.is_answered:
                 late.append(ticket)
         if late:
             self._give_up(late)
 
 
-class Answer(NamedTuple):
-    """The callbacks of one ticket, and what went wrong with it."""
-
-    then: Then
-    fail: Fail
-    error: Unavailable | None
-
-    def give(self, *, is_late: bool) -> None:
-        """Call them; what they raise comes through."""
-        if is_late or self.error is not None:
-            self.fail(self.error)
-        self.then()
-
-
-def claim(tickets: list[Ticket]) -> list[Answer]:
-    """Under the journal's mutex: the answers of those who had none yet. So each has one."""
-    claimed: list[Answer] = []
-    for ticket in tickets:
-        if ticket.then is not None and ticket.fail is not None:
-            claimed.append(Answer(ticket.then, ticket.fail, ticket.error))
-            ticket.then = None
+def claim(tickets: list[Ticket]) -> list[Ticket]:
+    """Under the journal's mutex: those who had no answer yet, and have to get it now."""
+    claimed = [ticket for ticket in tickets if not ticket.is_answered]
+    for ticket in claimed:
+        ticket.is_answered = True
     return claimed
 
 

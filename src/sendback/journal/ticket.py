@@ -26,21 +26,37 @@ class Ticket:
     Who waits has a `gate` that opens, or a `then` that is called; level `os` has neither.
     """
 
-    __slots__ = ("deadline", "error", "fail", "gate", "is_synced", "leads", "payloads", "size",
-                 "then")  # fmt: skip
+    __slots__ = ("deadline", "error", "fail", "gate", "is_answered", "is_synced", "leads",
+                 "payloads", "size", "then")  # fmt: skip
 
-    def __init__(self, payloads: list[bytes], size: int) -> None:
+    def __init__(
+        self,
+        payloads: list[bytes],
+        size: int,
+        then: Then | None = None,
+        fail: Fail | None = None,
+        deadline: float = 0.0,
+    ) -> None:
         self.payloads = payloads
         self.size = size
-        self.is_synced = False
-        self.leads = False
+        self.then = then
+        self.fail = fail
+        self.deadline = deadline
+        self.is_answered = then is None
+        """Changed under the journal's mutex alone: so each is called back once."""
+        self.is_synced = self.leads = False
         self.gate: LockType | None = None
         self.error: Unavailable | None = None
-        self.then: Then | None = None
-        self.fail: Fail | None = None
-        self.deadline = 0.0
 
     @property
     def waits(self) -> bool:
         """True when somebody wants to hear of the disk."""
-        return self.gate is not None or self.then is not None
+        return self.gate is not None or not self.is_answered
+
+    def answer(self, *, is_late: bool = False) -> None:
+        """Call back; what that raises comes through."""
+        assert self.then is not None
+        assert self.fail is not None
+        if is_late or self.error is not None:
+            self.fail(self.error)
+        self.then()

@@ -1,10 +1,10 @@
 """The writing side: appends of many threads, one group commit for all that wait.
 
 Leader and followers: the first thread that waits for the disk writes and syncs for everybody;
-who comes meanwhile waits in a queue, and the first of these leads next. Queue swap and append
-stand under one mutex: swapping without it loses records that were acknowledged (facts/hotpath.md
-section 7). The leader syncs itself, because a hand-over costs 20 us; once a sync took longer than
-`slow` the one sync thread does it, so that every waiter can give up in time.
+who comes meanwhile waits in a queue, and the first of these leads next. The leader syncs itself,
+because a hand-over costs 20 us; once a sync took longer than `slow`, and for those who are called
+back, the one sync thread does it. Queue swap and append stand under one mutex: swapping without
+it loses records that were acknowledged (facts/hotpath.md section 7).
 """
 
 import time
@@ -16,7 +16,7 @@ from sendback.errors import Unavailable
 from sendback.journal.aio import AsyncAppends
 from sendback.journal.disk import Disk, never_raising
 from sendback.journal.files import FILES, FileOps
-from sendback.journal.later import Answer, Later, append_and_answer, claim
+from sendback.journal.later import Later, append_and_answer, claim
 from sendback.journal.segment import Segment
 from sendback.journal.sync_thread import SyncThread
 from sendback.journal.ticket import Fail, Level, Then, Ticket
@@ -99,14 +99,13 @@ class Journal:
     def append_then(self, payload: bytes, then: Then, fail: Fail, *, timeout: float) -> None:
         """As `append` at level `disk`, but waits for nobody: `then()` is called, once.
 
-        That is when the record is on the disk, in whatever thread saw to it, before or after
-        this returns. When there is no such word within `timeout` seconds `fail(None)` is called
-        before it, and `fail(Unavailable)` when the record can't be written. Neither may block.
+        That is when the record is on the disk, in whatever thread saw to it. `fail(None)` comes
+        before it when there is no such word within `timeout` seconds, `fail(Unavailable)` when
+        the record can't be written. Neither may block.
         """
         if not self.degraded:
-            ticket = Ticket([payload], len(payload))
-            ticket.then, ticket.fail = then, fail
-            ticket.deadline = time.monotonic() + timeout
+            deadline = time.monotonic() + timeout
+            ticket = Ticket([payload], len(payload), then, fail, deadline)
             with self._mutex:
                 takes = not self._closed and self._unsynced_bytes <= self._max_unsynced
                 if takes:
@@ -148,11 +147,7 @@ class Journal:
         return self._disk.is_full
 
     def counters(self) -> dict[str, int]:
-        """Totals since the start, by name.
-
-        records, bytes, syncs, slow_syncs, failed_syncs, unconfirmed (answered without the
-        disk's word), refused.
-        """
+        """Totals since the start, by name; `unconfirmed`: answered without the disk's word."""
         return {"records": self._records, "bytes": self._bytes, **self._counts}
 
     def close(self) -> None:
@@ -277,15 +272,15 @@ class Journal:
         """Answer those who waited long enough; what still stands in the queue is written first."""
         self._write_through(0.0)
         with self._mutex:
-            answers = claim(late)
-        self._answer(answers, is_late=True)
+            claimed = claim(late)
+        self._answer(claimed, is_late=True)
 
-    def _answer(self, answers: list[Answer], *, is_late: bool = False) -> None:
-        for answer in answers:
-            if is_late or answer.error is not None:
-                self._count("unconfirmed" if answer.error is None else "refused")
+    def _answer(self, claimed: list[Ticket], *, is_late: bool = False) -> None:
+        for ticket in claimed:
             try:
-                answer.give(is_late=is_late)
+                if is_late or ticket.error is not None:
+                    self._count("unconfirmed" if ticket.error is None else "refused")
+                ticket.answer(is_late=is_late)
             except Exception as fault:  # noqa: BLE001 - one caller's fault is not the others'
                 self._log(f"ERROR journal: an answer failed: {type(fault).__name__}: {fault}")
 
@@ -302,12 +297,10 @@ class Journal:
         with self._mutex:
             self._unsynced_bytes -= sum([ticket.size for ticket in covered])
             left = self._unsynced + self._queue
-            successor = None
-            if not self._is_slow:
-                successor = next((ticket for ticket in left if ticket.gate), None)
+            successor = None if self._is_slow else next((t for t in left if t.gate), None)
             if successor is not None:
                 successor.leads = True
-            elif not (self._is_slow and left) and not any(ticket.then for ticket in left):
+            elif not (self._is_slow and left) and all(t.is_answered for t in left):
                 self._syncing = False
             hands_over = self._syncing and successor is None
             gates = [ticket.gate for ticket in covered if ticket.gate is not None]
@@ -315,14 +308,14 @@ class Journal:
                 gates.insert(0, successor.gate)  # the next leader wakes before the others
             for ticket in covered:
                 ticket.is_synced = ticket.error is None
-            answers = claim(covered)
+            claimed = claim(covered)
         for gate in gates:
             gate.release()
         if hands_over:
             self._thread.lead()
         elif left:
             self._thread.ask()
-        self._answer(answers)
+        self._answer(claimed)
         self._disk.look_for_room()
 
     def _look(self) -> None:
