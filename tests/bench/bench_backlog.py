@@ -125,8 +125,8 @@ class _Rates:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
             f"{what}: {rate:,.0f}/s of CPU (first tenth {first:,.0f}, middle {half:,.0f},"
-            f" last {last:,.0f}: x{last / first:.2f}), {SLICE * len(self._cpu) / self._wall:,.0f}/s wall;"
-            f" peak memory so far {memory:.0f} MB",
+            f" last {last:,.0f}: x{last / first:.2f}),"
+            f" {SLICE * len(self._cpu) / self._wall:,.0f}/s wall; peak memory so far {memory:.0f} MB",
             flush=True,
         )
 

@@ -300,6 +300,19 @@ def test_a_verdict_that_may_change_is_held(house) -> None:
     assert [event["event_type"] for event in house.finish()] == ["engine_click"]
 
 
+def test_a_held_verdict_goes_out_when_it_is_final_not_when_the_hold_ends(house) -> None:
+    house.log.close()
+    house.start(verdict_hold_seconds=3600)
+    house.now = T0 / 1000 + 1
+    house.visit(VisitKind.CLICK, house.issue([LINK]).link_tokens[0][1])
+    assert house.finish() == []
+    house.now += 7
+
+    (event,) = house.finish()
+    assert event["agent_final"]
+    assert not event["is_bot"]
+
+
 MANY = [LinkFacts(url=f"https://example.com/{n}", pos=n) for n in range(1, 5)]
 
 
