@@ -9,7 +9,7 @@ from judges import STEERING, disagreement
 from scanning import PIECES, any_mutant, seeds
 
 #: Seconds of one core for each kind of mutant; the seed is printed when one fails.
-BUDGET = 20.0
+BUDGET = 16.0
 ALL = PIECES + STEERING * 2
 
 
