@@ -123,10 +123,11 @@ class _Rates:
         )
         rate = SLICE * len(self._cpu) / sum(self._cpu)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        wall = SLICE * len(self._cpu) / self._wall
         print(
             f"{what}: {rate:,.0f}/s of CPU (first tenth {first:,.0f}, middle {half:,.0f},"
             f" last {last:,.0f}: x{last / first:.2f}),"
-            f" {SLICE * len(self._cpu) / self._wall:,.0f}/s wall; peak memory so far {memory:.0f} MB",
+            f" {wall:,.0f}/s wall; peak memory so far {memory:.0f} MB",
             flush=True,
         )
 

@@ -95,9 +95,7 @@ def main() -> None:
                    hard=True, bad_address=True, time_ms=i, record_id=i.to_bytes(16, "big"))
             for i in range(10_000)
         ]  # fmt: skip
-        took = cpu(
-            lambda: [counting.count(bounces[at : at + 100]) for at in range(0, 10_000, 100)]
-        )
+        took = cpu(lambda: [counting.count(bounces[at : at + 100]) for at in range(0, 10_000, 100)])
         print(f"{'counted':14} {10_000 / took:10,.0f} bounces/s, batches of 100")
         took = cpu(lambda: [counting.count([one]) for one in bounces[:500]])
         print(f"{'replayed':14} {500 / took:10,.0f} bounces/s, one by one")

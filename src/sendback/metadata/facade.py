@@ -37,6 +37,7 @@ _MESSAGE_PURPOSES = (Purpose.OPEN, Purpose.MAILTO, Purpose.REPORT, Purpose.FEEDB
 #: Plain numbers: looking at an enumeration's member costs more than comparing it.
 _STATELESS = int(Version.STATELESS)
 _STATELESS_DEFLATED = int(Version.STATELESS_DEFLATED)
+_STATELESS_VERSIONS = (_STATELESS_DEFLATED, _STATELESS)
 _DAY = 86400
 _SAY_AGAIN_AFTER = 1.0
 
@@ -172,7 +173,7 @@ class Metadata:
         """
         binary = tokens.decode(token)
         version = binary[0]
-        if version == _STATELESS_DEFLATED or version == _STATELESS:
+        if version in _STATELESS_VERSIONS:
             keys = self.keyring.candidates(binary[1], include_retired=self._include_retired)
             if not keys:
                 self.unknown_keys[binary[1]] += 1
