@@ -19,6 +19,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from e2e.test_delivery import MESSAGE, delivered
@@ -28,6 +29,8 @@ from e2e.test_first_light import copies as copies_of
 from e2e.test_supervisor import statuses, until
 from fixtures.node import FREE_PORTS, run_cli, running_node
 from fixtures.receiver import Receiver
+from sendback.journal import Journal, Level
+from sendback.model import Visit, VisitKind, uuid7
 
 SLACK = 2.0
 """Seconds beside a promise of 0.25: what a busy machine may take."""
@@ -226,6 +229,22 @@ def test_nobody_reads_the_log(tmp_path):  # row 39
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_journal_above_its_cap_is_emptied_all_the_same(tmp_path):
+    """Found by reading: a full journal made finishing wait, which alone empties it."""
+    path = tagged(tmp_path, {})
+    journal = Journal(tmp_path / "data" / "journal", "web")
+    now = int(time.time() * 1000)
+    for n in range(3000):
+        token = path.partition("?")[2].encode()
+        visit = Visit(uuid7(now), now, VisitKind.CLICK, token, "203.0.113.9", f"{n}." + "x" * 400)
+        journal.append(msgspec.msgpack.encode(visit), level=Level.OS)
+    journal.close()
+    held = sum(segment.stat().st_size for segment in (tmp_path / "data" / "journal").glob("*.seg"))
+    assert held > 1 << 20
+    with running_node(tmp_path / "data", env={"SENDBACK_JOURNAL__MAX_BYTES": "1048576"}) as node:
+        assert len(node.wait_events(3000)) == 3000
 
 
 def test_the_table_of_faults_names_tests_that_exist():
