@@ -1,5 +1,7 @@
 """docs/howto/connect-your-app.md, block by block, against a real node."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -32,7 +34,7 @@ def copies(node, count: int) -> list[bytes]:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
     folder = tmp_path_factory.mktemp("app")
-    with running_node(folder / "data", arguments=["--only", "web,submission"]) as running:
+    with running_node(folder / "data", arguments=["--only", "web,admin,submission"]) as running:
         yield running
 
 
@@ -102,3 +104,30 @@ def test_the_configuration_examples_are_valid(tmp_path):
         path.write_text(text)
         arguments = ("--config", str(path), "--data-dir", str(tmp_path / "data"))
         assert run_cli("config", "check", *arguments).returncode == 0
+
+
+def test_over_http(node, port, tmp_path):
+    made = node.cli(*block("key", 0).split()[1:], "--json").stdout
+    (tmp_path / "message.eml").write_bytes(
+        b"From: news@example.com\nSubject: hello\nContent-Type: text/html\n\n"
+        b'<p><a href="https://example.com/">go</a></p>\n'
+    )
+    script = block("rest", 0).replace("http://127.0.0.1:8081", node.admin)
+    environ = {**os.environ, "SENDBACK_KEY": json.loads(made)["key"]}
+    answers = [
+        json.loads(
+            subprocess.run(
+                ["sh", "-c", script], check=True, capture_output=True, timeout=60, cwd=tmp_path,
+                env=environ,
+            ).stdout
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+
+    assert answers[0] == answers[1]
+    assert [(r["rcpt"], r["status"], r["code"]) for r in answers[0]["recipients"]] == [
+        ("ada@example.net", "accepted", 250), ("bob@example.net", "accepted", 250),
+    ]  # fmt: skip
+    found = copies(node, 2)
+    assert len(found) == 2  # the second request sent nothing
+    assert all(b"/click?" in copy for copy in found)
