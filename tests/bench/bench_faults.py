@@ -43,7 +43,7 @@ MESSAGE = (
 def main() -> None:
     """All three parts, and the goals that were missed."""
     bare, web = (int(text) for text in (*sys.argv[1:3], "60", "6")[:2])
-    seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 4.0
+    seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 3.0
     missed = []
     if bare:
         missed += kills("capture and worker", bare_rounds(bare))
