@@ -70,7 +70,7 @@ def targets() -> list[Target]:
         Target("click, no journal", "granian", app, click),
         Target("click os", "granian", app, click, "os", goal=(0.20, 0.25)),
         Target("click disk", "granian", app, click, "disk", goal=(0.35, 0.42)),
-        Target("click disk + 2 ms", "granian", app, click, "disk", 64, slow_sync_ms=2),
+        Target("click disk + 2 ms", "granian", app, click, "disk", slow_sync_ms=2),
         Target("pixel os", "granian", app, opened, "os", goal=(0.20, 0.25)),
         Target("unsubscribe page", "granian", app, page, "os", goal=(0.42, 0.42)),
         Target("forged token", "granian", app, "/click?" + "A" * 110, "os"),
