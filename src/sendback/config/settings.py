@@ -105,9 +105,12 @@ class JournalLevels(_Section, frozen=True, kw_only=True):
 class Events(_Section, frozen=True, kw_only=True):
     """[events]: the log of this node."""
 
-    retention_days: Annotated[float, Meta(gt=0, description="how long events are kept")] = 30
+    retention_days: Annotated[
+        float, Meta(gt=0, le=36_500, description="how long events are kept")
+    ] = 30
     statistics_days: Annotated[
-        float, Meta(gt=0, description="how long statistics keep recipients' clicks, and hours")
+        float,
+        Meta(gt=0, le=36_500, description="how long statistics keep recipients' clicks, and hours"),
     ] = 400
     max_bytes: Annotated[int, Meta(ge=1 << 20, description="cap of the log; units allowed")] = (
         10 << 30
