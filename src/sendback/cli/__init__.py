@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 
 import click
 
@@ -83,6 +84,7 @@ def main() -> None:
     """Run the command line; exits with the codes of CONTRACT section 5."""
     from sendback import __version__
 
+    _open_closed_streams()
     root = click.version_option(__version__, prog_name="sendback")(tree())
     if hasattr(signal, "SIGPIPE") and sys.argv[1:2] != ["serve"]:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -95,6 +97,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = 1
+    except UnicodeEncodeError:
+        fail("an argument is no UTF-8 text", code="usage")
+        code = 2
     except OSError as error:
         fail(f"{error.filename or 'output'}: {error.strerror}", code="output")
         code = 1
@@ -102,6 +107,13 @@ def main() -> None:
         print("interrupted", file=sys.stderr)
         code = 130
     sys.exit(_flushed(code))
+
+
+def _open_closed_streams() -> None:
+    """A caller may have closed them (`>&-`); then nothing comes in, and output is not wanted."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for good
 
 
 def _flushed(code: int) -> int:

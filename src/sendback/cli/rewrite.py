@@ -66,7 +66,10 @@ def _one(
     with _opened(file) as stream:
         # Asked before it is read: a file may be sparse, and larger than memory.
         size = os.fstat(stream.fileno()).st_size
-        message = stream.read(MAX_MESSAGE + 1) if size <= MAX_MESSAGE else b""
+        try:
+            message = stream.read(MAX_MESSAGE + 1) if size <= MAX_MESSAGE else b""
+        except OSError as error:
+            raise click.FileError(str(file), error.strerror or "can't be read") from None
     if max(size, len(message)) > MAX_MESSAGE:
         fail("the message is over 256 MB", code="too-big")
         click.get_current_context().exit(EXIT_FAILED)

@@ -108,8 +108,11 @@ def import_(node: Node, file: Path, listid: str) -> None:
         if str(file) == "-":
             done = _import(node, sys.stdin, listid, size=0)
         else:
-            with _opened(file) as lines:
-                done = _import(node, lines, listid, size=file.stat().st_size)
+            try:
+                with file.open(encoding="utf-8-sig", newline="") as lines:
+                    done = _import(node, lines, listid, size=file.stat().st_size)
+            except OSError as error:
+                raise Malformed(f"{file} can't be read: {error.strerror}") from None
     emit(node, {"imported": done})
 
 
@@ -126,13 +129,6 @@ def export(node: Node) -> None:
     for one in entries:
         time = rfc3339(one.time_ms)
         writer.writerow((one.email, one.listid, one.reason, time, one.sendid, one.bounce_text))
-
-
-def _opened(file: Path) -> TextIO:
-    try:
-        return file.open(encoding="utf-8-sig", newline="")
-    except OSError as error:
-        raise Malformed(f"{file} can't be read: {error.strerror}") from None
 
 
 def _import(node: Node, lines: TextIO, listid: str, *, size: int) -> int:

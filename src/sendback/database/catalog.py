@@ -214,7 +214,7 @@ class CatalogStore:
     def override(self, key: str, url: str, *, actor: str) -> None:
         """Send every link whose destination or link id is `key` to `url` from now on."""
         key, url = key.strip(), url.strip()
-        if not key:
+        if not key or not key.isprintable():
             raise Malformed("name the URL or the link id to override", field="key")
         if not _is_web_address(url):
             raise Malformed("the new URL begins with http:// or https:// and a host", field="url")
@@ -223,7 +223,7 @@ class CatalogStore:
     def block(self, key: str, *, actor: str) -> None:
         """Answer 404 for every link to this destination host, or of this SendID."""
         key = key.strip().lower()
-        if not key or any(character.isspace() for character in key):
+        if not key or not key.isprintable() or any(map(str.isspace, key)):
             raise Malformed("name a host or a SendID", field="key")
         self._put_rule("block", key, "", actor)
 
