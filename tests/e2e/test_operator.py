@@ -1,16 +1,20 @@
 """The operator's hands on a running node: CLI and REST, seen by the web process at once."""
 
 import base64
+import contextlib
 import http.client
 import json
 import os
 import re
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -30,12 +34,12 @@ class Api:
 
     def __init__(self, node, scope="admin"):
         made = json.loads(node.cli("api-key", "create", scope, "--scope", scope, "--json").stdout)
-        self._address, self._key = node.address("admin"), made["key"]
+        self._address, self.key = node.address("admin"), made["key"]
 
     def __call__(self, method, path, body=None, **headers):
         connection = http.client.HTTPConnection(*self._address, timeout=30)
         try:
-            sent = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+            sent = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
             sent |= {name.replace("_", "-"): value for name, value in headers.items()}
             text = None if body is None else json.dumps(body)
             connection.request(method, f"/api/v1{path}", text, sent)
@@ -247,3 +251,31 @@ def test_a_node_checks_itself_and_compares_keys_and_clocks_with_its_peers(node, 
         wait_until(lambda: (found := checks(api, "peer-keys")) and found["other"]["ok"])
     for name in ("other", "gone"):
         assert api("DELETE", f"/peers/{name}")[0] == 204
+
+
+def rss_kb(pid):
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
+
+
+@pytest.mark.parametrize("path", ["/api/v1/messages", "/api/v1/url-domains", "/login"])
+def test_a_body_without_an_end_is_refused_early(node, api, path):  # D16
+    processes = api("GET", "/status")[1]["processes"]
+    admin = next(one["pid"] for one in processes if one["part"] == "admin")
+    before, sent, answer = rss_kb(admin), 0, b""
+    chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
+    with socket.create_connection(node.address("admin"), timeout=30) as client:
+        client.sendall(
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\n"
+            "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        with contextlib.suppress(OSError):  # closed on us
+            while sent < 200_000_000 and not answer:
+                client.sendall(chunk)
+                sent += len(chunk)
+                if select.select([client], [], [], 0)[0]:
+                    answer = client.recv(200)
+    assert re.match(rb"HTTP/1.1 4(00|11|13|15|22) ", answer) or (not answer and sent < 200_000_000)
+    assert sent < 150_000_000
+    assert rss_kb(admin) - before < 100_000
+    assert api("GET", "/me")[0] == 200
