@@ -71,8 +71,7 @@ class Journal:
         self._syncing = False
         self._sync_began = 0.0
         self._synced_at = float("-inf")
-        self._is_slow = False
-        self._closed = False
+        self._is_slow = self._closed = False
         self._thread = SyncThread(self._lead, self._look, os_interval)
         self._async: AsyncAppends | None = None
         self._later = Later(self._give_up)
