@@ -130,6 +130,7 @@ def test_five_wrong_logins_are_enough(ann):  # D6
     assert log_in(ann, client).status_code == 303
 
 
+@pytest.mark.usefixtures("real_hashes")
 def test_an_unknown_user_takes_as_long_as_a_known_one(ann):  # D7
     def cost(name):
         began = time.process_time()
@@ -195,6 +196,7 @@ def test_an_invitation_is_valid_for_a_day(node):
         node.accounts.accept(secret, "ann", PASSWORD)
 
 
+@pytest.mark.usefixtures("real_hashes")
 def test_passwords_are_argon2id_of_19_mib(ann):  # W15
     with ann.database.read() as connection:
         stored = connection.exec_driver_sql("SELECT password_hash FROM users").scalar()
