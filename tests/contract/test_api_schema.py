@@ -37,6 +37,8 @@ BEYOND_SCHEMA = (
     "is not valid JSON",
     "link_base is http",
     "this is no tracking URL",
+    "name the URL or the link id",
+    "name a host or a SendID",
     "there is no mail class",
     "no mail class is called",
     "there is no URL domain",
