@@ -1,9 +1,11 @@
-"""Ingest of the smtp port against a null-handler aiosmtpd, in one run; CPU of the server process.
+"""Both ports: CPU of the server process for a message, in one run.
 
     python tests/bench/bench_smtp.py [--quick]
 
-Load comes from Postfix's smtp-source. What counts is CPU per message: wall time on shared cores
-wavers by a third. Prints one line a figure, and the goals of the SMTP issue beside them.
+The smtp port durably against a null-handler aiosmtpd, then what a newsletter costs at the
+submission port. Load comes from Postfix's smtp-source, its smtp-sink is the smarthost. What counts
+is CPU per message: wall time on shared cores wavers by a third. Prints one line a figure, and the
+goals of the SMTP issue beside them.
 """
 
 import argparse
@@ -58,6 +60,56 @@ def serve_ours(port: int, folder: Path) -> None:
     journal.close()
 
 
+def serve_submission(port: int, folder: Path, storage: str, smarthost: str) -> None:
+    """`smarthost`: a port, or 0 for the outbox."""
+    from sendback.journal import Journal
+    from sendback.metadata import Metadata
+    from sendback.metadata.local import LocalStore
+    from sendback.model import BounceMailbox, Catalog, MailClass, SmtpRoute, Storage, UrlDomain
+    from sendback.relay import Outbox, build_relay
+    from sendback.secret_constants import Keyring
+    from sendback.smtp.server import bind
+    from sendback.smtp.submission import Submission, serve_submission
+    from sendback.tagging import Tagging
+
+    keyring = Keyring.from_constants(secrets.token_hex(32), secrets.token_hex(32))
+    metadata = Metadata(keyring, local=LocalStore(folder / "metadata.sqlite"))
+    journal = Journal(folder / "journal", "submission")
+    catalog = Catalog(
+        url_domains=(UrlDomain(domain="links.test", tls=True, default=True),),
+        mail_classes=(MailClass(name="news", default=True, track_clicks=True, track_opens=True),),
+        bounce_mailboxes=(BounceMailbox(address="bounce@mx.test"),),
+    )
+    tagging = Tagging(metadata, lambda: catalog, default_storage=Storage(storage))
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        routes = []
+        if smarthost != "0":
+            routes = [SmtpRoute(domain="*", host="127.0.0.1", port=int(smarthost))]
+        relay = build_relay(routes, hostname="mx.test", outbox=Outbox(folder / "outbox"))
+        submission = Submission(tagging, relay, journal, folder / "deferred", hostname="mx.test")
+        (folder / "address").write_text("ada@example.net")
+        await serve_submission(submission, bind("127.0.0.1", port), stop, hostname="mx.test")
+
+    asyncio.run(main())
+    journal.close()
+
+
+def newsletter() -> str:
+    """10 KB of HTML with 25 links."""
+    words = "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor "
+    offer = (
+        f"<p>{words * 3}</p>\n"
+        '<a href="https://shop.example.com/products/{n}/sale?utm_source=news&amp;id=42">{n}</a>\n'
+    )
+    head = "From: news@example.com\nSubject: Sale\nMIME-Version: 1.0\nContent-Type: text/html\n\n"
+    return (
+        head + "<html><body>" + "".join(offer.format(n=n) for n in range(25)) + "</body></html>\n"
+    )
+
+
 def serve_aiosmtpd(port: int, folder: Path) -> None:
     from aiosmtpd.smtp import SMTP
 
@@ -81,11 +133,12 @@ def serve_aiosmtpd(port: int, folder: Path) -> None:
 class Process:
     """One server in a process of its own, on the first core."""
 
-    def __init__(self, which: str) -> None:
+    def __init__(self, which: str, *options: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="bench-smtp-"))
         with socket.create_server(("127.0.0.1", 0)) as sock:
             self.port = sock.getsockname()[1]
         command = [sys.executable, __file__, "--serve", which, str(self.port), str(self.folder)]
+        command += options
         self.process = subprocess.Popen(command)
         while True:
             try:
@@ -93,6 +146,8 @@ class Process:
                     if sock.recv(3) == b"220" and (self.folder / "address").exists():
                         break
             except OSError:
+                if self.process.poll() is not None:
+                    raise
                 time.sleep(0.05)
         self.address = (self.folder / "address").read_text()
 
@@ -112,19 +167,47 @@ class Process:
         self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def load(self, *, connections: int, messages: int, size: int) -> tuple[float, float]:
+    def load(
+        self, *, connections: int, messages: int, size: int = 0, file: Path | None = None
+    ) -> tuple[float, float]:
         """(CPU microseconds a message, messages a second by the clock)."""
-        source = (
-            shutil.which("smtp-source", path=os.environ["PATH"] + ":/usr/sbin") or "smtp-source"
+        content = (
+            ["-f", "news@example.com", "-F", str(file)] if file else ["-f", "", "-l", str(size)]
         )
         began, wall = self.cpu(), time.monotonic()
         subprocess.run(
-            [source, "-d", "-s", str(connections), "-m", str(messages), "-l", str(size), "-f", "",
+            [program("smtp-source"), "-d", "-s", str(connections), "-m", str(messages), *content,
              "-t", self.address, f"127.0.0.1:{self.port}"],
             check=True,
         )  # fmt: skip
         wall = time.monotonic() - wall
         return (self.cpu() - began) / messages * 1e6, messages / wall
+
+
+def program(name: str) -> str:
+    return shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin") or name
+
+
+def submissions(count: int) -> None:
+    """What a newsletter costs, by storage and way out."""
+    print("submission of 10 KB with 25 links, 10 connections; CPU us a message, (messages/s)")
+    with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as sock:
+        port = str(sock.getsockname()[1])
+        sock.close()
+        file = Path(folder) / "newsletter"
+        file.write_text(newsletter())
+        command = [program("smtp-sink"), *(["-u", "nobody"] if not os.getuid() else [])]
+        sink = subprocess.Popen([*command, f"127.0.0.1:{port}", "100"])
+        try:
+            for storage in ("stateless", "local"):
+                for way, smarthost in (("outbox", "0"), ("smarthost", port)):
+                    with Process("submission", storage, smarthost) as process:
+                        process.load(connections=10, messages=100, file=file)
+                        cost, speed = process.load(connections=10, messages=count, file=file)
+                    print(f"  {storage:9} {way:9} {cost:6.0f} ({speed:5.0f})")
+        finally:
+            sink.terminate()
+            sink.wait()
 
 
 def idle(process: Process, count: int) -> float:
@@ -194,17 +277,19 @@ def main(*, quick: bool = True) -> None:
     with Process("ours") as process:
         grown = flood(process, 40, 5 if quick else 25)
         print(f"40 connections without line ends: {grown:+.0f} MB (goal 64)")
+    submissions(500 * scale)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--serve", nargs=3)
+    parser.add_argument("--serve", nargs="+")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     if arguments.serve:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        which, port, folder = arguments.serve
-        {"ours": serve_ours, "aiosmtpd": serve_aiosmtpd}[which](int(port), Path(folder))
+        which, port, folder, *options = arguments.serve
+        servers = {"ours": serve_ours, "aiosmtpd": serve_aiosmtpd, "submission": serve_submission}
+        servers[which](int(port), Path(folder), *options)
     else:
         main(quick=arguments.quick)

@@ -122,7 +122,7 @@ def listener(tmp_path):
             one.end(signal.SIGKILL)
 
 
-def test_kill_9_under_load_loses_nothing_acknowledged(listener):  # row 1
+def test_kill_9_under_load_loses_nothing_acknowledged(listener):  # S0.11, row 1
     """KILLS=200 in the environment makes it the long run."""
     rounds = int(os.environ.get("KILLS", "6"))
     door = listener()
@@ -197,7 +197,7 @@ def test_out_of_descriptors(listener):  # row 13
     assert door.process.poll() is None
 
 
-def test_idle_and_slow_clients_do_not_hurt_honest_ones(listener):  # rows 34, 35
+def test_idle_and_slow_clients_do_not_hurt_honest_ones(listener):  # S0.11, rows 34, 35
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(2500, hard - 200)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count + 200), hard))

@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,8 @@ class Outbox:
         self._clock = clock
         self._numbers = itertools.count(1)
         self._host = socket.gethostname().replace("/", "\\057").replace(":", "\\072")
+        self._tmp, self._new = directory / "tmp", directory / "new"
+        self._sync = SharedSync(self._new)
 
     async def send(self, outgoing: Outgoing) -> Answer:
         """250 once the file is on disk; 452 or 451 when it can't be written."""
@@ -48,22 +51,51 @@ class Outbox:
         sender = _ADDRESS_NOISE.sub("", outgoing.mail_from)
         rcpt = _ADDRESS_NOISE.sub("", outgoing.rcpt)
         head = f"Return-Path: <{sender}>\nDelivered-To: {rcpt}\n".encode()
+        whole = head.replace(b"\n", newline) + outgoing.message
         try:
-            for folder in ("tmp", "new", "cur"):
-                (self._directory / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary = self._directory / "tmp" / name
-            write_durably(
-                temporary,
-                self._directory / "new" / name,
-                head.replace(b"\n", newline) + outgoing.message,
-            )
+            try:
+                self._write(name, whole)
+            except FileNotFoundError:  # the first one, or somebody has tidied up
+                for folder in ("tmp", "new", "cur"):
+                    (self._directory / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._write(name, whole)
         except OSError as error:
             raise Unavailable(f"the outbox can't be written: {error.strerror}") from error
         return name
 
+    def _write(self, name: str, whole: bytes) -> None:
+        write_file(self._tmp / name, self._new / name, whole)
+        self._sync()
+
+
+class SharedSync:
+    """Syncs a directory; callers that wait meanwhile share the next sync (group commit)."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._order = itertools.count()
+        self._covered = -1
+
+    def __call__(self) -> None:
+        """What the caller changed in the directory survives a crash; OSError otherwise."""
+        asked = next(self._order)
+        with self._lock:
+            if self._covered > asked:
+                return  # a sync that began after we asked
+            began = next(self._order)
+            sync_directory(self._directory)
+            self._covered = began
+
 
 def write_durably(temporary: Path, final: Path, data: bytes) -> None:
     """`final` holds all of `data`, synced with its directory entry; OSError otherwise."""
+    write_file(temporary, final, data)
+    sync_directory(final.parent)
+
+
+def write_file(temporary: Path, final: Path, data: bytes) -> None:
+    """`final` holds all of `data`, synced; its name is not yet. OSError, and no file, otherwise."""
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         view = memoryview(data)
@@ -79,7 +111,6 @@ def write_durably(temporary: Path, final: Path, data: bytes) -> None:
     finally:
         if fd >= 0:
             os.close(fd)
-    sync_directory(final.parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -42,6 +42,9 @@ MAX_HOPS = 50
 #: Transactions of one message that go on side by side, and the octets that their copies may take.
 _AT_ONCE = 20
 _COPIES_BYTES = 64 * 1024 * 1024
+#: A message of so many octets is tagged within a millisecond or two: changing threads, and the
+#: quarrel over the interpreter that comes with it, would double that.
+_SMALL = 32 * 1024
 #: X-Mailer-Info is what each of our own passes leaves behind: we write no Received field.
 _HOP = re.compile(rb"^(?:received|x-mailer-info):", re.IGNORECASE | re.MULTILINE)
 
@@ -105,17 +108,8 @@ class Submission:
         if _hops(envelope.message) > MAX_HOPS:
             answers = [_LOOP] * len(envelope.recipients)
             return _replies(answers) if is_lmtp else _LOOP.as_reply()
-        loop = asyncio.get_running_loop()
-        prepared = await loop.run_in_executor(
-            self._threads,
-            lambda: self._tagging.prepare(
-                envelope.message,
-                mail_from=envelope.mail_from,
-                user_class=self._user_mail_classes.get(user or ""),
-            ),
-        )
-        size = len(envelope.message) + 1
-        gate = asyncio.Semaphore(max(1, min(_AT_ONCE, _COPIES_BYTES // size)))
+        prepared = await self._prepared(envelope, self._user_mail_classes.get(user or ""))
+        gate = asyncio.Semaphore(max(1, min(_AT_ONCE, _COPIES_BYTES // (envelope.size + 1))))
         outcomes = await asyncio.gather(
             *(self._one(gate, prepared, rcpt, utf8=envelope.utf8) for rcpt in envelope.recipients)
         )
@@ -133,14 +127,22 @@ class Submission:
             250, f"2.0.0 Ok: {taken} of {len(answers)} recipients passed on, the rest kept or noted"
         ).as_reply()
 
+    async def _prepared(self, envelope: Envelope, user_class: str | None) -> Prepared:
+        def prepare() -> Prepared:
+            return self._tagging.prepare(
+                envelope.message, mail_from=envelope.mail_from, user_class=user_class
+            )
+
+        if envelope.size <= _SMALL:
+            return prepare()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, prepare)
+
     async def _one(
         self, gate: asyncio.Semaphore, prepared: Prepared, rcpt: str, *, utf8: bool
     ) -> Outcome:
         async with gate:
             try:
-                tagged = await asyncio.get_running_loop().run_in_executor(
-                    self._threads, self._tag, prepared, rcpt
-                )
+                tagged = await self._tagged(prepared, rcpt)
                 if tagged is None:
                     return Outcome(rcpt, _SUPPRESSED, None)
                 answer = await self._relay.send(
@@ -150,6 +152,18 @@ class Submission:
                 log.exception("submission.fault")
                 return Outcome(rcpt, _FAULT, None)
         return Outcome(rcpt, answer, None if answer.is_accepted else tagged)
+
+    async def _tagged(self, prepared: Prepared, rcpt: str) -> TaggedMessage | None:
+        """None for a suppressed recipient. What waits, or takes long, runs in a thread."""
+        if (
+            self._is_suppressed is None
+            and not prepared.is_stored
+            and len(prepared.message) <= _SMALL
+        ):
+            return prepared.for_recipient(rcpt)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._tag, prepared, rcpt
+        )
 
     def _tag(self, prepared: Prepared, rcpt: str) -> TaggedMessage | None:
         asked = self._is_suppressed

@@ -238,6 +238,12 @@ class Prepared:
     _tag: Callable[["Prepared", str], TaggedMessage]
 
     @property
+    def is_stored(self) -> bool:
+        """True when tagging a recipient waits for a disk or a database."""
+        choices = self.choices
+        return self.is_tracked and choices is not None and choices.storage != Storage.STATELESS
+
+    @property
     def listid(self) -> str:
         """What a suppression is about."""
         return self.choices.listid if self.choices else ""

@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+import shutil
+import threading
+import time
 from email import message_from_bytes
 from email.policy import default
 
@@ -12,7 +15,16 @@ from hypothesis import strategies as st
 
 from sendback.errors import Unavailable
 from sendback.model import SmtpRoute
-from sendback.relay import Answer, Deferred, Kept, Outbox, Outgoing, build_relay, failure_report
+from sendback.relay import (
+    Answer,
+    Deferred,
+    Kept,
+    Outbox,
+    Outgoing,
+    build_relay,
+    failure_report,
+    outbox,
+)
 from sendback.relay.upstream import HourlyLimit, Upstream
 
 
@@ -116,6 +128,40 @@ def test_outbox_files(tmp_path):
     )
     assert files[0].name in answers[0].text
     assert files[0].stat().st_mode & 0o777 == 0o600
+
+
+def test_writers_share_a_sync(tmp_path, monkeypatch):
+    """Whoever waits for a sync is covered by the next one, and by none that began before."""
+    synced, gate, begun = [], threading.Event(), threading.Event()
+
+    def slow(path):
+        synced.append(path)
+        begun.set()
+        assert gate.wait(20)
+
+    monkeypatch.setattr(outbox, "sync_directory", slow)
+    sync = outbox.SharedSync(tmp_path)
+    threads = [threading.Thread(target=sync) for _ in range(10)]
+    threads[0].start()
+    assert begun.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    deadline = time.monotonic() + 20
+    while repr(sync._order) != "count(11)":  # all have asked, the first has begun
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    gate.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(synced) == 2
+
+
+def test_the_outbox_comes_back_when_it_was_tidied_up(tmp_path):
+    box = Outbox(tmp_path / "outbox")
+    box.write(Outgoing("", "b@x.test", b"x"))
+    shutil.rmtree(tmp_path / "outbox")
+    box.write(Outgoing("", "b@x.test", b"x"))
+    assert len(list((tmp_path / "outbox" / "new").iterdir())) == 1
 
 
 def test_an_outbox_that_cannot_be_written(tmp_path):

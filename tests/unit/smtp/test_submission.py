@@ -1,6 +1,7 @@
 """The submission port in front of a real (aiosmtpd) upstream that answers by local part."""
 
 import asyncio
+import contextlib
 import smtplib
 import socket
 import time
@@ -67,6 +68,12 @@ class Upstream:
 
 @pytest.fixture
 def upstream():
+    with running_upstream() as handler:
+        yield handler
+
+
+@contextlib.contextmanager
+def running_upstream():
     sock = socket.create_server(("127.0.0.1", 0))
     port = sock.getsockname()[1]
     sock.close()
@@ -82,10 +89,11 @@ def upstream():
 def submission(doors, metadata, journal, catalog, tmp_path: Path):
     """Opens the port; without `upstream` mail goes to the outbox."""
 
-    def open_port(upstream=None, *, is_lmtp=False, route=None, **options):
-        routes = []
+    def open_port(upstream=None, *, is_lmtp=False, route=None, routes=(), **options):
+        routes = list(routes)
         if upstream is not None:
-            routes = [SmtpRoute(domain="*", host="127.0.0.1", port=upstream.port, **(route or {}))]
+            fields = {"domain": "*", "host": "127.0.0.1", "port": upstream.port, **(route or {})}
+            routes.append(SmtpRoute(**fields))
         relay = build_relay(routes, hostname="mx.test", outbox=Outbox(tmp_path / "outbox"))
         handler = Submission(
             Tagging(metadata, lambda: catalog),
@@ -187,6 +195,16 @@ def test_one_recipient_gets_the_upstreams_answer_unchanged(submission, upstream,
     assert b"\r\n..dots\r\n.\r\n" in sent
 
 
+def test_a_domains_route_beats_the_smarthost(submission, upstream, hello):  # S0.8
+    with running_upstream() as static:
+        route = SmtpRoute(domain="bounces.test", host="127.0.0.1", port=static.port)
+        client = hello(submission(upstream, routes=[route]))
+        for rcpt in ("ada@a.test", "bounce@Bounces.TEST", "bob@sub.bounces.test"):
+            assert transaction(client, [rcpt])[-1].startswith(b"250")
+        assert [rcpt for _, rcpt, _ in static.mails] == ["bounce@Bounces.TEST"]
+        assert [rcpt for _, rcpt, _ in upstream.mails] == ["ada@a.test", "bob@sub.bounces.test"]
+
+
 def test_connections_are_reused(submission, upstream, hello):  # S0.9
     door = submission(upstream)
     client = hello(door)
@@ -195,7 +213,7 @@ def test_connections_are_reused(submission, upstream, hello):  # S0.9
     assert upstream.connections == 1
 
 
-def test_connections_are_not_reused_when_the_route_says_so(submission, upstream, hello):
+def test_connections_are_not_reused_when_the_route_says_so(submission, upstream, hello):  # S0.9
     door = submission(upstream, route={"reuse_connections": False})
     client = hello(door)
     for _ in range(3):
@@ -344,6 +362,20 @@ def test_a_message_in_circles_ends(submission, upstream, hello):
     assert transaction(client, ["ada@a.test"], message=message)[-1].startswith(b"554 5.4.6 ")
     message = b"X-Mailer-Info: from our own passes\r\n" * 51 + MESSAGE
     assert transaction(client, ["ada@a.test"], message=message)[-1].startswith(b"554 5.4.6 ")
+
+
+@pytest.mark.parametrize("storage", ["local", "stateless"])
+@pytest.mark.parametrize("lines", [100, 20_000])
+def test_small_and_large_messages_fare_alike(submission, upstream, hello, storage, lines):
+    """Small stateless ones are tagged on the loop, all others in a thread."""
+    client = hello(submission(upstream))
+    header = b"X-GreenArrow-EventTrackingMetadataStorage: " + storage.encode() + b"\r\n"
+    message = header + MESSAGE.replace(b"</body>", b"x\r\n" * lines + b"</body>")
+    recipients = ["ada@a.test", "bob@a.test", "hard@a.test"]
+    reply = transaction(client, recipients, message=message)[-1]
+    assert reply.startswith(b"250 2.0.0 Ok: 2 of 3")
+    assert sorted(rcpt for _, rcpt, _ in upstream.mails) == recipients[:2]
+    assert all(b"/click?" in sent for _, _, sent in upstream.mails)
 
 
 def test_one_faulty_recipient_does_not_decide_over_the_others(
