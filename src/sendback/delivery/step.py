@@ -134,7 +134,8 @@ class Delivery:
             self._failures = 0
             self._skip_to(page[-1].seq if len(page) == limit else max(last, self._cursor))
             return bool(page)
-        end = page[-1].seq if len(page) == limit else last
+        # Events may come between the two looks: what was read counts, or it would come twice.
+        end = page[-1].seq if len(page) == limit else max(last, page[-1].seq)
         size = self._sink.max_batch or self._max_batch
         chunks = [events[i : i + size] for i in range(0, len(events), size)]
         if self._pool is not None and not self._failures:

@@ -97,6 +97,24 @@ def bench(tmp_path):
     made.log.close()
 
 
+def test_events_that_come_while_it_looks_are_sent_once(bench, monkeypatch) -> None:
+    # found by a whole node under load: they were sent, and then sent again
+    bench.events(3)
+    look = bench.log.last_seq
+
+    def racing() -> int:
+        last = look()
+        monkeypatch.undo()
+        bench.events(4)
+        return last
+
+    monkeypatch.setattr(bench.log, "last_seq", racing)
+    bench.run()
+
+    assert bench.sink.requests == [list(range(1, 8))]
+    assert (bench.state.seq, bench.state.delivered) == (7, 7)
+
+
 def test_events_go_in_order_in_batches(bench) -> None:
     bench.events(20)
     bench.run()

@@ -200,7 +200,7 @@ def test_retry_after_as_a_date(receiver, sink_for) -> None:
 def drip(connection, _request) -> None:
     for octet in b"HTTP/1.1 200 OK\r\n" * 100:
         connection.sendall(bytes([octet]))
-        time.sleep(0.05)
+        time.sleep(0.3)
 
 
 def head_then_reset(connection, _request) -> None:
