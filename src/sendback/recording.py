@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from sendback.errors import Forged, NotFound, Unavailable
+from sendback.errors import Forged, NotFound, SendbackError, Unavailable
 from sendback.journal import Level
+from sendback.metadata import Fetch
 from sendback.model import Catalog, LinkFacts, LinkKind, TrackingData, Visit, VisitKind, uuid7
 from sendback.secret_constants import Purpose
 
@@ -37,8 +38,14 @@ _OS = Level.OS
 class MetadataReader(Protocol):
     """What recording needs of `sendback.metadata.Metadata`."""
 
+    def find(self, purpose: Purpose, token: bytes) -> LinkFacts | Fetch:
+        """Enough to redirect, or the way to it where a database must be asked.
+
+        Forged before anything is looked up; NotFound; Unavailable.
+        """
+
     def link(self, purpose: Purpose, token: bytes) -> LinkFacts:
-        """Enough to redirect. Forged before anything is looked up; NotFound; Unavailable."""
+        """As `find`, and waits."""
 
     def resolve(self, purpose: Purpose, token: bytes) -> TrackingData:
         """All that the token stands for; the same errors."""
@@ -92,6 +99,7 @@ class Recording:
     ) -> None:
         self._metadata = metadata
         self._link = metadata.link
+        self._find = metadata.find
         self._journal = journal
         self._append = journal.append
         self._levels = tuple(levels[kind] for kind in VisitKind)
@@ -100,36 +108,70 @@ class Recording:
         self._encode = msgspec.msgpack.Encoder().encode
         self._late = self._lost = 0
 
-    def click(
+    def click(self, purpose: Purpose, token: bytes, visitor: Visitor | None) -> str:
+        """The `Location` of a click link, ASCII. Forged, NotFound or Unavailable otherwise.
+
+        An operator's override answers in place of the destination; a blocked one is NotFound.
+        """
+        location = self._location(purpose, token, self._link(purpose, token))
+        if visitor is not None:
+            self._keep(_CLICK, token, visitor)
+        return location
+
+    def click_then(
         self,
         purpose: Purpose,
         token: bytes,
         visitor: Visitor | None,
-        then: Callable[[str], None] | None = None,
-    ) -> str:
-        """The `Location` of a click link, ASCII. Forged, NotFound or Unavailable otherwise.
+        then: Callable[[str], None],
+        fail: Callable[[Exception], None],
+    ) -> None:
+        """As `click`, and no thread waits for a database or for the disk.
 
-        An operator's override answers in place of the destination; a blocked one is NotFound.
-        With `then` nobody waits for the disk: `then(location)` is called, once, in any thread,
-        as soon as this would have returned.
+        One of the two is called, once, in any thread, perhaps at once: `then` with the location
+        when the click is kept, `fail` with what `click` would raise. What needs nobody's answer is
+        raised here.
         """
-        link = self._link(purpose, token)
-        catalog = self._catalog()
-        if catalog.overrides or catalog.blocks:
-            location = location_of(self._destination(catalog, purpose, token, link))
-        else:
-            location = location_of(link.url)
-        if then is not None:
-            if visitor is None:
-                then(location)
-            elif self._levels[0] is _OS:
-                self._keep(_CLICK, token, visitor)
-                then(location)
-            else:
-                self._keep_then(_CLICK, token, visitor, partial(then, location))
-        elif visitor is not None:
+        found = self._find(purpose, token)
+        if isinstance(found, LinkFacts):
+            self._answer_click(purpose, token, visitor, then, found)
+            return
+        found.start(
+            partial(self._answer_found, purpose, token, visitor, then, fail),
+            fail,
+            with_message=bool(self._catalog().blocks),
+        )
+
+    def _answer_found(
+        self,
+        purpose: Purpose,
+        token: bytes,
+        visitor: Visitor | None,
+        then: Callable[[str], None],
+        fail: Callable[[Exception], None],
+        link: LinkFacts,
+    ) -> None:
+        try:
+            self._answer_click(purpose, token, visitor, then, link)
+        except SendbackError as refused:
+            fail(refused)
+
+    def _answer_click(
+        self,
+        purpose: Purpose,
+        token: bytes,
+        visitor: Visitor | None,
+        then: Callable[[str], None],
+        link: LinkFacts,
+    ) -> None:
+        location = self._location(purpose, token, link)
+        if visitor is None:
+            then(location)
+        elif self._levels[0] is _OS:
             self._keep(_CLICK, token, visitor)
-        return location
+            then(location)
+        else:
+            self._keep_then(_CLICK, token, visitor, partial(then, location))
 
     def open(
         self, token: bytes, visitor: Visitor | None, then: Callable[[], None] | None = None
@@ -202,6 +244,12 @@ class Recording:
             visitor.hints,
             visitor.host,
         )
+
+    def _location(self, purpose: Purpose, token: bytes, link: LinkFacts) -> str:
+        catalog = self._catalog()
+        if catalog.overrides or catalog.blocks:
+            return location_of(self._destination(catalog, purpose, token, link))
+        return location_of(link.url)
 
     def _destination(
         self, catalog: Catalog, purpose: Purpose, token: bytes, link: LinkFacts

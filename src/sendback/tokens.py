@@ -113,8 +113,7 @@ def seal_binary(
         sealer = key.sealers[purpose]
         assert sealer is not None
         return header + sealer.encrypt(body, [header + associated])
-    secret = key.subkey(purpose, b"mac")
-    tag = hmac.digest(secret, _mac_input(header + body, associated), "sha256")
+    tag = key.mac(purpose, b"mac", _mac_input(header + body, associated))
     return header + body + tag[: _TAG_LENGTH[version]]
 
 
@@ -158,8 +157,7 @@ def open_binary(
         raise Forged(f"token version {version} is none this server knows; is it older?")
     signed, tag = binary[:-length], binary[-length:]
     for key in keys:
-        secret = key.subkey(purpose, b"mac")
-        wanted = hmac.digest(secret, _mac_input(signed, associated), "sha256")
+        wanted = key.mac(purpose, b"mac", _mac_input(signed, associated))
         if hmac.compare_digest(wanted[:length], tag):
             return Opened(version, key, signed[HEADER:])
     raise _refusal(keys, binary)

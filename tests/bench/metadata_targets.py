@@ -12,6 +12,7 @@ from sendback.metadata import Metadata
 from sendback.metadata.external import ExternalStore
 from sendback.model import Catalog, LinkFacts, Storage, UrlDomain, VisitKind
 from sendback.recording import Recording
+from sendback.web.serving import calm_collector
 from sendback.web.tracking import Site, Tracking
 
 
@@ -43,6 +44,7 @@ def external():
         dict.fromkeys(VisitKind, Level[os.environ["BENCH_LEVEL"].upper()]),
         lambda: catalog,
     )
+    calm_collector()
     return Tracking(Site(recording, lambda: catalog))
 
 

@@ -12,6 +12,7 @@ from sendback.metadata import Metadata
 from sendback.model import Catalog, LinkFacts, LinkKind, MessageFacts, Storage, UrlDomain, VisitKind
 from sendback.recording import Recording
 from sendback.secret_constants import Keyring
+from sendback.web.serving import calm_collector
 from sendback.web.tracking import Site, Tracking
 
 KEYRING = Keyring.from_constants(bytes(range(32)), bytes(range(32, 64)))
@@ -99,6 +100,7 @@ def public_side(*, fast_path: bool = True):
     )
     site = Site(recording, lambda: catalog)
     if fast_path:
+        calm_collector()
         return Tracking(site)
     from sendback.web.app import create_app
 

@@ -7,6 +7,7 @@ recipient saw, within what time, what the log said.
 import datetime as dt
 import json
 import os
+import queue
 import shutil
 import threading
 import time
@@ -65,7 +66,9 @@ def database(server: Postgres, schema: str = SCHEMA) -> str:
 
 
 class Node:
-    """One process: its log, its store, its metadata."""
+    """One process: its log, its store, its metadata. Its clicks wait, or are called back."""
+
+    waits = True
 
     def __init__(self, dsn: str, **options) -> None:
         self.log: list[str] = []
@@ -81,7 +84,17 @@ class Node:
         return issued.link_tokens[0][1].encode()
 
     def link(self, token: bytes) -> LinkFacts:
-        return self.metadata.link(Purpose.CLICK, token)
+        if self.waits:
+            return self.metadata.link(Purpose.CLICK, token)
+        found = self.metadata.find(Purpose.CLICK, token)
+        if isinstance(found, LinkFacts):
+            return found
+        answers: queue.SimpleQueue[LinkFacts | Exception] = queue.SimpleQueue()
+        found.start(answers.put, answers.put)
+        answer = answers.get(timeout=20)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def resolve(self, token: bytes) -> TrackingData:
         return self.metadata.resolve(Purpose.CLICK, token)
@@ -97,11 +110,13 @@ class Node:
         return caught.value, time.monotonic() - start
 
 
-@pytest.fixture
-def nodes() -> Iterator[type[Node]]:
+@pytest.fixture(params=["waits", "called back"])
+def nodes(request) -> Iterator[type[Node]]:
     made = []
 
     class Closing(Node):
+        waits = request.param == "waits"
+
         def __init__(self, *arguments, **options) -> None:
             super().__init__(*arguments, **options)
             made.append(self)
@@ -413,6 +428,35 @@ def test_backends_terminated_while_idle(server, nodes):
     assert web.link(first) == LINKS[0]
     assert web.link(second) == LINKS[1]
     assert node.issue().storage is Storage.EXTERNAL
+
+
+def test_many_who_hold_no_thread_share_one_question(server, nodes):
+    dsn = database(server)
+    tokens_made = [nodes(dsn).token(link) for link in LINKS]
+    web = nodes(dsn, click_deadline=20)
+    answers: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    with server.frozen():
+        for token in tokens_made * 10:
+            web.metadata.find(Purpose.CLICK, token).start(answers.put, answers.put)
+    heard = [answers.get(timeout=20) for _ in range(30)]
+
+    assert {link.url for link in heard} == {link.url for link in LINKS}
+    assert web.store.queries <= 3
+    assert web.metadata.find(Purpose.CLICK, tokens_made[0]) == LINKS[0]  # at hand from now on
+
+
+def test_with_the_message_nothing_is_left_to_ask(server, nodes):
+    dsn = database(server)
+    token = nodes(dsn).token()
+    web = nodes(dsn)
+    answers: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    web.metadata.find(Purpose.CLICK, token).start(answers.put, answers.put, with_message=True)
+
+    assert answers.get(timeout=20) == LINKS[0]
+    assert web.resolve(token) == TrackingData(MESSAGE, LINKS[0])
+    assert web.store.queries == 1
 
 
 def test_read_only(server, nodes):  # 18

@@ -5,7 +5,7 @@
 package loads neither sqlite3 nor psycopg.
 """
 
-from sendback.metadata.base import BounceRef, Issued, external_error
+from sendback.metadata.base import BounceRef, Fetch, Issued, external_error
 from sendback.metadata.facade import Metadata
 
-__all__ = ["BounceRef", "Issued", "Metadata", "external_error"]
+__all__ = ["BounceRef", "Fetch", "Issued", "Metadata", "external_error"]

@@ -5,7 +5,7 @@ for. Back-ends don't know each other; `sendback.metadata.facade` picks one by st
 is tagged, and by the token's version when a recipient comes back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -74,8 +74,30 @@ class NotStorable(Exception):
     """The message, or a link of it, can never be held by this back-end."""
 
 
+class Fetch(Protocol):
+    """A link that has to be asked for elsewhere. Call one of the two, once."""
+
+    def wait(self) -> LinkFacts:
+        """The link; NotFound, Unavailable, Malformed."""
+        ...
+
+    def start(
+        self,
+        then: Callable[[LinkFacts], None],
+        fail: Callable[[Exception], None],
+        *,
+        with_message: bool = False,
+    ) -> None:
+        """Returns at once; `then` is called later, once, in another thread, or `fail` is.
+
+        `fail` gets what `wait` would raise, and what `then` raised. What can be said at once is
+        raised here. `with_message`: `resolve` shall not need to ask again.
+        """
+        ...
+
+
 class Backend(Protocol):
-    """The port. Tokens given to `link` and `resolve` are verified already.
+    """The port. Tokens given to `find` and `resolve` are verified already.
 
     Errors: NotFound (no such row, or pruned), Unavailable (the row may exist; ask again later),
     Malformed (a genuine token of a newer version). Reading is idempotent; rows are immutable.
@@ -90,8 +112,8 @@ class Backend(Protocol):
         """
         ...
 
-    def link(self, purpose: Purpose, opened: Opened) -> LinkFacts:
-        """Enough to redirect."""
+    def find(self, purpose: Purpose, opened: Opened) -> LinkFacts | Fetch:
+        """Enough to redirect, or the way to it where a database must be asked."""
         ...
 
     def resolve(self, purpose: Purpose, opened: Opened) -> TrackingData:

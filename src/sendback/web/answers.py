@@ -31,6 +31,11 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes = b""
 
 
+def send(respond: Respond, answer: Answer, *, with_body: bool = True) -> None:
+    """Sends `answer` whole, or its headers for a HEAD."""
+    respond(int(answer.status[:3]), list(answer.headers), answer.body if with_body else b"")
+
+
 UNCACHED = (
     ("Cache-Control", "no-store, private, max-age=0"),
     ("Referrer-Policy", "no-referrer"),

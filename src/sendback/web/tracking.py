@@ -13,7 +13,7 @@ from functools import partial
 
 import msgspec
 
-from sendback.errors import Malformed, NotFound, Unavailable
+from sendback.errors import Malformed, NotFound, SendbackError, Unavailable
 from sendback.links import token_of_query
 from sendback.model import Catalog, Hint
 from sendback.recording import Recording
@@ -56,14 +56,14 @@ class Tracking:
     def serve(self, environ: Environ, respond: Respond) -> None:
         """One request, for servers that can wait: `respond` is called once, perhaps later.
 
-        So no thread stands still while the disk is written. Only without a fallback.
+        So no thread stands still while a database is asked or the disk is written. Only without a
+        fallback.
         """
         answer = self._answer(environ, respond)
         if answer is not SENT:
             if answer is None:
                 answer = self._not_found(environ)
-            is_head = environ["REQUEST_METHOD"] == "HEAD"
-            respond(int(answer.status[:3]), list(answer.headers), b"" if is_head else answer.body)
+            answers.send(respond, answer, with_body=environ["REQUEST_METHOD"] != "HEAD")
 
     @property
     def can_serve(self) -> bool:
@@ -145,8 +145,8 @@ class Site:
                 return route.sends(environ, respond)
             return route.answer(environ)
         except Exception as fault:  # noqa: BLE001 - a fault of ours is no recipient's traceback
-            self._log(f"ERROR WEB: {path}: {type(fault).__name__}: {fault}")
-            return route.always or self.pages.unavailable(environ)
+            sorry = self._refusal(environ, fault)
+            return route.always or sorry
 
     def _click(
         self, purpose: Purpose, hints: int, environ: Environ, respond: Respond | None = None
@@ -155,14 +155,17 @@ class Site:
         token = token_of_query(environ["QUERY_STRING"])
         try:
             if respond is not None:
-                then = partial(answers.send_redirect, respond)
-                self._recording.click(purpose, token, visitor, then)
+                self._recording.click_then(
+                    purpose,
+                    token,
+                    visitor,
+                    partial(answers.send_redirect, respond),
+                    partial(self._send_refusal, environ, respond),
+                )
                 return SENT
             return answers.redirect(self._recording.click(purpose, token, visitor))
-        except (Malformed, NotFound):
-            return self.pages.not_found(environ)
-        except Unavailable as reason:
-            return self.failed(environ, reason)
+        except SendbackError as reason:
+            return self._refusal(environ, reason)
 
     def _open(self, environ: Environ, respond: Respond | None = None) -> Answer:
         visitor = self._visitor(environ) if environ["REQUEST_METHOD"] == "GET" else None
@@ -175,6 +178,18 @@ class Site:
         except (Malformed, NotFound):
             pass  # the picture is shown whatever happens, or readers see a broken one
         return answers.PIXEL
+
+    def _refusal(self, environ: Environ, reason: Exception) -> Answer:
+        if isinstance(reason, (Malformed, NotFound)):
+            return self.pages.not_found(environ)
+        if isinstance(reason, Unavailable):
+            return self.failed(environ, reason)
+        self._log(f"ERROR WEB: {environ['PATH_INFO']}: {type(reason).__name__}: {reason}")
+        return self.pages.unavailable(environ)
+
+    def _send_refusal(self, environ: Environ, respond: Respond, reason: Exception) -> None:
+        """The refusal of a GET that was put off; any thread's, and never raises."""
+        answers.send(respond, self._refusal(environ, reason))
 
     def failed(self, environ: Environ, reason: Unavailable, *, form: bool = False) -> Answer:
         """The 503 page, and the line that operators look for (seed 004).

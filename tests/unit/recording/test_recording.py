@@ -38,6 +38,8 @@ class Metadata:
             raise Forged("bad MAC")
         return self.facts
 
+    find = link
+
     def verify(self, purpose: Purpose, token: bytes) -> None:
         self.link(purpose, token)
 

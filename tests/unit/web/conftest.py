@@ -55,6 +55,14 @@ class FakeMetadata:
         self.message_down = False
         self.fault: Exception | None = None
         self.reads = 0
+        self.is_asked = False
+        """A link is not at hand: a database has to say it."""
+
+    def find(self, purpose: Purpose, token: bytes) -> "LinkFacts | FakeFetch":
+        if not self.is_asked:
+            return self.link(purpose, token)
+        self.verify(purpose, token)
+        return FakeFetch(lambda: self.link(purpose, token))
 
     def link(self, purpose: Purpose, token: bytes) -> LinkFacts:
         if self.fault:
@@ -80,6 +88,19 @@ class FakeMetadata:
         if self.message_down:
             raise Unavailable("primary: connection refused")
         return TrackingData(MESSAGE, link)
+
+
+class FakeFetch:
+    """Says what `link` says, by calling back."""
+
+    def __init__(self, link) -> None:
+        self.wait = link
+
+    def start(self, then, fail, *, with_message: bool = False) -> None:
+        try:
+            then(self.wait())
+        except Exception as error:  # noqa: BLE001 - as the port says
+            fail(error)
 
 
 class FakeJournal:

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sendback.model import LinkFacts
+from sendback.secret_constants import Purpose
 from sendback.web.app import PATHS, create_app
 from sendback.web.tracking import Tracking
 
@@ -86,12 +88,14 @@ def test_without_flask_behind_it_the_fast_path_says_the_same(make_nodes, request
     assert (a.status, a.reason, a.headers, a.body) == (b.status, b.reason, b.headers, b.body)
 
 
+@pytest.mark.parametrize("is_asked", [False, True])
 @pytest.mark.parametrize("is_down", [False, True])
 @given(request=requests())
 @settings(max_examples=150, deadline=None)
-def test_an_answer_that_may_come_later_is_the_same(make_nodes, served, is_down, request):
+def test_an_answer_that_may_come_later_is_the_same(make_nodes, served, is_down, is_asked, request):
     called, asked = make_nodes()
     served(asked)
+    asked.metadata.is_asked = is_asked
     called.metadata.down = asked.metadata.down = is_down
 
     a, b = called.ask(**request), asked.ask(**request)
@@ -116,6 +120,19 @@ def test_no_fault_of_the_journal_holds_an_answer_that_comes_later(make_nodes, se
     ill.journal.full = True
     assert ill.ask(uri) == expected
     assert ill.recording.counters() == {"visits_late": 1, "visits_lost": 1}
+
+
+def test_a_fault_of_ours_after_a_database_answered_is_a_page_and_a_line(make_nodes, served):
+    node, _ = make_nodes()
+    served(node)
+    node.metadata.is_asked = True
+    node.metadata.known[Purpose.CLICK, b"broken"] = LinkFacts(url=None)  # none of ours says so
+
+    got = node.ask("/click?broken")
+
+    assert got.status == 503
+    assert len(node.lines) == 1
+    assert node.lines[0].startswith("ERROR WEB: /click: ")
 
 
 def _but_id(visit):
