@@ -4,6 +4,8 @@ import enum
 from _thread import LockType
 from collections.abc import Callable
 
+import msgspec
+
 from sendback.errors import Unavailable
 
 
@@ -20,33 +22,24 @@ Then = Callable[[], None]
 Fail = Callable[[Unavailable | None], None]
 
 
-class Ticket:
+class Ticket(msgspec.Struct, eq=False):
     """The payloads of one append, and how far they are.
 
     Who waits has a `gate` that opens, or a `then` that is called; level `os` has neither.
     """
 
-    __slots__ = ("deadline", "error", "fail", "gate", "is_answered", "is_synced", "leads",
-                 "payloads", "size", "then")  # fmt: skip
-
-    def __init__(
-        self,
-        payloads: list[bytes],
-        size: int,
-        then: Then | None = None,
-        fail: Fail | None = None,
-        deadline: float = 0.0,
-    ) -> None:
-        self.payloads = payloads
-        self.size = size
-        self.then = then
-        self.fail = fail
-        self.deadline = deadline
-        self.is_answered = then is None
-        """Changed under the journal's mutex alone: so each is called back once."""
-        self.is_synced = self.leads = False
-        self.gate: LockType | None = None
-        self.error: Unavailable | None = None
+    payloads: list[bytes]
+    size: int
+    then: Then | None = None
+    fail: Fail | None = None
+    deadline: float = 0.0
+    is_answered: bool = True
+    """False while a `then` is to be called. Changed under the journal's mutex alone: so each is
+    called back once."""
+    is_synced: bool = False
+    leads: bool = False
+    gate: LockType | None = None
+    error: Unavailable | None = None
 
     @property
     def waits(self) -> bool:

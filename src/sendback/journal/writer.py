@@ -104,7 +104,7 @@ class Journal:
         """
         if not self.degraded:
             deadline = time.monotonic() + timeout
-            ticket = Ticket([payload], len(payload), then, fail, deadline)
+            ticket = Ticket([payload], len(payload), then, fail, deadline, is_answered=False)
             with self._mutex:
                 takes = not self._closed and self._unsynced_bytes <= self._max_unsynced
                 if takes:
