@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from sendback.database import audit
 from sendback.database.engine import Database
 from sendback.database.schema import api_keys, invitations, sessions, users
+from sendback.database.totp import step_of
 from sendback.errors import Conflict, Malformed, NotFound
 
 ROLES = ("read", "operate", "admin")
@@ -36,7 +37,6 @@ ABSOLUTE_MS = 12 * 3600 * 1000
 _KEY = re.compile(r"sb_([0-9a-f]{12})_([A-Za-z0-9_-]{43})\Z")
 _USER = re.compile(r"[A-Za-z0-9_.@+-]{1,100}\Z")
 _TOUCH_MS = 60_000
-_STEP_SECONDS = 30
 
 # OWASP's floor, so that a login costs ~25 ms and 19 MiB and no more.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -165,23 +165,20 @@ class Accounts:
     def _second_factor(self, row: sa.Row[Any], code: str) -> bool:
         if not row.totp_secret:
             return True
-        now_step = int(self._clock()) // _STEP_SECONDS
-        for step in (now_step - 1, now_step, now_step + 1):
-            if hmac.compare_digest(totp(row.totp_secret, step).encode(), code.encode()):
-                used = (
-                    sa.update(users)
-                    .where(users.c.name == row.name, users.c.totp_step < step)
-                    .values(totp_step=step)
-                )
-                with self._database.write() as connection:  # no code works twice
-                    return connection.execute(used).rowcount == 1
-        return False
+        step = step_of(row.totp_secret, code, self._clock())
+        if step is None:
+            return False
+        used = (
+            sa.update(users)
+            .where(users.c.name == row.name, users.c.totp_step < step)
+            .values(totp_step=step)
+        )
+        with self._database.write() as connection:  # no code works twice
+            return connection.execute(used).rowcount == 1
 
     def is_code(self, secret: str, code: str) -> bool:
         """True when `code` is the one of this secret now, give or take 30 s."""
-        now_step = int(self._clock()) // _STEP_SECONDS
-        steps = (now_step - 1, now_step, now_step + 1)
-        return any(hmac.compare_digest(totp(secret, step), code) for step in steps)
+        return step_of(secret, code, self._clock()) is not None
 
     def _new_session(self, name: str) -> str:
         session_id = secrets.token_urlsafe(32)
@@ -381,17 +378,6 @@ class Accounts:
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
-
-
-def totp(secret: str, step: int) -> str:
-    """The six digits of RFC 6238 (SHA-1, 30 s) for this step; `secret` in base32."""
-    import base64
-
-    padded = secret.upper() + "=" * (-len(secret) % 8)
-    digest = hmac.digest(base64.b32decode(padded), step.to_bytes(8, "big"), "sha1")
-    offset = digest[-1] & 15
-    number = int.from_bytes(digest[offset : offset + 4], "big") & 0x7FFFFFFF
-    return f"{number % 1_000_000:06d}"
 
 
 def _check_role(role: str) -> None:

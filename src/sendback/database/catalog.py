@@ -5,16 +5,14 @@ one-row `catalog_version` first, so two operators never interleave, and leaves a
 the same transaction. Nothing here serves recipients; that is `snapshot.py`.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 import sqlalchemy as sa
 
-from sendback.database import audit
+from sendback.database import audit, link_rules
 from sendback.database.engine import Database
 from sendback.database.kinds import (
     KINDS,
@@ -27,8 +25,6 @@ from sendback.database.kinds import (
 from sendback.database.schema import (
     catalog_objects,
     catalog_version,
-    link_rules,
-    storable,
 )
 from sendback.errors import Conflict, Malformed, NotFound
 from sendback.model.catalog import Catalog, Destination, MailClass, UrlDomain, built_in
@@ -132,9 +128,7 @@ class CatalogStore:
                 item = decode(body)
                 merged.setdefault(_folded(kind, kind.key_of(item)), item)
             found[kind.plural] = tuple(merged.values()) or objects(fallback, kind)
-        rules = connection.execute(sa.select(link_rules).order_by(link_rules.c.created_ms)).all()
-        overrides = {row.key: row.url for row in rules if row.kind == "override"}
-        blocks = dict.fromkeys(row.key for row in rules if row.kind == "block")
+        overrides, blocks = link_rules.load(connection)
         return Catalog(
             version=version,
             overrides={**overrides, **in_file.overrides},
@@ -213,31 +207,18 @@ class CatalogStore:
 
     def override(self, key: str, url: str, *, actor: str) -> None:
         """Send every link whose destination or link id is `key` to `url` from now on."""
-        key, url = key.strip(), url.strip()
-        if not key or not key.isprintable():
-            raise Malformed("name the URL or the link id to override", field="key")
-        if not _is_web_address(url):
-            raise Malformed("the new URL begins with http:// or https:// and a host", field="url")
+        key, url = link_rules.override_of(key, url)
         self._put_rule("override", key, url, actor)
 
     def block(self, key: str, *, actor: str) -> None:
         """Answer 404 for every link to this destination host, or of this SendID."""
-        key = key.strip().lower()
-        if not key or not key.isprintable() or any(map(str.isspace, key)):
-            raise Malformed("name a host or a SendID", field="key")
-        self._put_rule("block", key, "", actor)
+        self._put_rule("block", link_rules.block_of(key), "", actor)
 
-    def lift(self, rule: Literal["override", "block"], key: str, *, actor: str) -> None:
+    def lift(self, rule: link_rules.Rule, key: str, *, actor: str) -> None:
         """Take an override or a block away; NotFound when there is none."""
-        key = key.strip().lower() if rule == "block" else key.strip()
-        table = link_rules
         with self._database.write() as connection:
             self._begin_change(connection)
-            gone = connection.execute(
-                sa.delete(table).where(table.c.kind == rule, table.c.key_hash == _key_hash(key))
-            )
-            if not gone.rowcount:
-                raise NotFound(f"there is no {rule} for {key!r}")
+            key = link_rules.remove(connection, rule, key)
             self._audit_rule(connection, actor, f"remove {rule}", key, "")
 
     # -- parts of a change -------------------------------------------------------------------
@@ -332,21 +313,10 @@ class CatalogStore:
                 .values(body=_body(other), version=version, updated_ms=self._now())
             )
 
-    def _put_rule(self, rule: str, key: str, url: str, actor: str) -> None:
-        table = link_rules
+    def _put_rule(self, rule: link_rules.Rule, key: str, url: str, actor: str) -> None:
         with self._database.write() as connection:
             self._begin_change(connection)
-            found = sa.and_(table.c.kind == rule, table.c.key_hash == _key_hash(key))
-            before = connection.execute(sa.select(table.c.url).where(found)).scalar()
-            connection.execute(sa.delete(table).where(found))
-            values = {
-                "kind": rule,
-                "key_hash": _key_hash(key),
-                "key": storable(key),
-                "url": storable(url),
-                "created_ms": self._now(),
-            }
-            connection.execute(sa.insert(table).values(values))
+            before = link_rules.put(connection, rule, key, url, self._now())
             self._audit_rule(connection, actor, rule, key, url, before)
 
     def _audit(
@@ -399,15 +369,6 @@ def _version(connection: sa.Connection) -> int:
     return connection.execute(sa.select(catalog_version.c.version)).scalar() or 0
 
 
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        is_web = parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:  # as of http://[
-        return False
-    return is_web and not any(character.isspace() or character < " " for character in url)
-
-
 def _folded(kind: Kind, name: str) -> str:
     """What two equal names have in common."""
     name = kind.normal_key(name)
@@ -416,10 +377,6 @@ def _folded(kind: Kind, name: str) -> str:
 
 def _body(item: CatalogObject) -> str:
     return msgspec.json.encode(item).decode()
-
-
-def _key_hash(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def _follow_tls(old: UrlDomain, values: Mapping[str, Any], merged: dict[str, Any]) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from sendback.admin.auth import COOKIE, node_secret
 from sendback.database import accounts
-from sendback.database.accounts import totp
 from sendback.database.statistics import Statistics
+from sendback.database.totp import totp
 from sendback.errors import Malformed, NotFound
 
 PASSWORD = "correct horse battery"
