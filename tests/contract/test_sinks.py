@@ -86,6 +86,9 @@ class SinkContract:
 
         assert len(self.received()) == 3
 
+    def test_it_says_how_many_threads_it_takes(self, sink) -> None:
+        assert sink.max_parallel == (64 if isinstance(sink, WebhookSink) else 1)
+
     def test_closing_twice_and_delivering_again(self, sink) -> None:
         sink.close()
         sink.close()
@@ -184,6 +187,47 @@ class TestPostgres(SinkContract):
         with psycopg.connect(self.dsn) as db:
             assert db.execute("select count(*) from public.mine").fetchone() == (1,)
 
+    def test_a_table_beside_other_parameters(self, postgres_dsn) -> None:
+        """Found by reading: the table's name took in what stood behind it, sslmode too."""
+        from sendback.sinks.postgres import PostgresSink
+
+        parts = psycopg.conninfo.conninfo_to_dict(postgres_dsn)
+        url = "postgresql://{user}@{host}:{port}/{dbname}".format(**parts)
+        for query in ("sslmode=disable&table=one", "table=two&sslmode=disable"):
+            named = PostgresSink(f"{url}?{query}", GUARD)
+            assert named.deliver(events(1)).result is Result.DELIVERED
+            named.close()
+        with psycopg.connect(postgres_dsn) as db:
+            assert db.execute("select count(*) from one, two").fetchone() == (1,)
+
+    def test_the_next_address_is_tried(self, postgres_dsn) -> None:
+        """localhost is ::1 first nearly everywhere, and the server often only at 127.0.0.1."""
+        from sendback.sinks.postgres import PostgresSink
+
+        guard = Guard(allow_private_networks=True, resolve=lambda *_: ["127.0.0.9", "127.0.0.1"])
+        parts = psycopg.conninfo.conninfo_to_dict(postgres_dsn)
+        dsn = psycopg.conninfo.make_conninfo(**{**parts, "host": "db.test"})
+        sink = PostgresSink(dsn, guard)
+        assert sink.deliver(events(1)).result is Result.DELIVERED
+        sink.close()
+
+    def test_a_frozen_server_is_a_failure_in_bounded_time(self, postgres_server) -> None:
+        """Found by reading: it hung for ever, with no attempt to be seen."""
+        from sendback.sinks.postgres import PostgresSink
+
+        sink = PostgresSink(postgres_server.new_database(), GUARD, seconds=2)
+        first, second = events(1), events(1)
+        assert sink.deliver(first).result is Result.DELIVERED
+        began = time.monotonic()
+        with postgres_server.frozen():
+            assert sink.deliver(second).result is Result.FAILED
+            assert sink.deliver(second).result is Result.FAILED
+        assert time.monotonic() - began < 20
+        deadline = time.monotonic() + 20
+        while sink.deliver(second).result is not Result.DELIVERED:
+            assert time.monotonic() < deadline
+        sink.close()
+
     def test_a_killed_connection_is_opened_again(self, sink) -> None:
         sink.deliver(events(1))
         with psycopg.connect(self.dsn, autocommit=True) as db:
@@ -206,7 +250,9 @@ class TestJetStream(SinkContract):
             self.port = listener.getsockname()[1]
         self.store = tmp_path / "nats"
         self.mend_it()
-        made = JetStreamSink(f"nats://127.0.0.1:{self.port}/mail.events", GUARD)
+        # The first address answers nobody, as ::1 often does; user and password need escapes.
+        guard = Guard(allow_private_networks=True, resolve=lambda *_: ["127.0.0.9", "127.0.0.1"])
+        made = JetStreamSink(f"nats://us%40er:p%3As%2Fs@n.test:{self.port}/mail.events", guard)
         yield made
         made.close()
         self.break_it()
@@ -215,7 +261,8 @@ class TestJetStream(SinkContract):
         program = shutil.which("nats-server", path="/usr/sbin:/usr/bin:/usr/local/bin")
         assert program is not None
         self.server = subprocess.Popen(
-            [program, "-js", "-sd", str(self.store), "-a", "127.0.0.1", "-p", str(self.port)],
+            [program, "-js", "-sd", str(self.store), "-a", "127.0.0.1", "-p", str(self.port),
+             "--user", "us@er", "--pass", "p:s/s"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + 20
@@ -236,7 +283,8 @@ class TestJetStream(SinkContract):
         async def read():
             import nats
 
-            client = await nats.connect(f"nats://127.0.0.1:{self.port}")
+            url = f"nats://127.0.0.1:{self.port}"
+            client = await nats.connect(url, user="us@er", password="p:s/s")
             stream = client.jetstream()
             info = await stream.stream_info("MAIL_EVENTS")
             found = []

@@ -67,6 +67,10 @@ class Sink(Protocol):
     def max_batch(self) -> int:
         """Most events that one `deliver` can take; 0 for no limit of its own."""
 
+    @property
+    def max_parallel(self) -> int:
+        """How many threads may be in `deliver` at once; one that does not say it takes one."""
+
     def deliver(self, batch: Sequence[StoredEvent]) -> Outcome:
         """Hand over the batch, at least once; never raises for what the receiver does.
 

@@ -22,6 +22,7 @@ class NdjsonSink:
     """One file; beyond `rotate_bytes` (0: never) it becomes `NAME.YYYYMMDDTHHMMSS[.gz]`."""
 
     max_batch = 0
+    max_parallel = 1
 
     def __init__(
         self,

@@ -76,7 +76,23 @@ def test_a_batch_is_an_array_of_the_events_own_bytes(receiver, sink_for) -> None
     assert request.headers["content-type"] == "application/json"
     assert request.headers["x-key"] == "k"
     assert [json.loads(event.body) for event in batch] == json.loads(request.body)
+    assert request.headers["webhook-id"] == batch_id(batch)  # also without a secret: R35
     assert "webhook-signature" not in request.headers
+
+
+def test_own_headers_win_and_a_password_in_the_url_is_sent(receiver, sink_for) -> None:
+    # django-anymail's receivers want basic authentication; it was dropped in silence
+    url = receiver.url.replace("127.0.0.1", "us%40er:p%3Ass@127.0.0.1")
+    sink_for(url=url, headers={"content-TYPE": "text/x-mine", "User-Agent": "me"}).deliver(
+        [click()]
+    )
+    sink_for(url=url, headers={"authorization": "Bearer x"}).deliver([click()])
+
+    first, second = receiver.requests
+    assert first.headers["authorization"] == "Basic dXNAZXI6cDpzcw=="  # us@er:p:ss
+    assert (first.headers["content-type"], first.headers["user-agent"]) == ("text/x-mine", "me")
+    assert first.headers["host"] == f"127.0.0.1:{receiver.port}"
+    assert second.headers["authorization"] == "Bearer x"
 
 
 def test_every_live_secret_signs(receiver, sink_for) -> None:
@@ -153,6 +169,8 @@ def test_unknown_formats_and_unusable_secrets() -> None:
         WebhookSink("http://x.test", Batch(), PRIVATE, secrets=["whsec_???"])
     with pytest.raises(Malformed):
         WebhookSink("http://x.test", Batch(), PRIVATE, headers={"X\r\nEvil": "1"})
+    with pytest.raises(Malformed):
+        WebhookSink("http://x.test", Batch(), PRIVATE, headers={"Content-Length": "1"})
 
 
 # -- what comes back -------------------------------------------------------------------------
@@ -356,16 +374,15 @@ def test_tls_is_verified_by_name_while_the_connection_goes_to_the_checked_addres
         "198.18.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255", "192.88.99.1",
         "::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "fe80::1", "fec0::1",
         "fc00::1", "fd12:3456::1", "ff02::1", "64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::",
-        "2001:0:53aa::1", "2001:db8::1", "junk", "fe80::1%eth0",
+        "2001:0:53aa::1", "2001:db8::1", "junk", "fe80::1%eth0", "::ffff:8.8.8.8", "3fff::1",
+        "5f00::1", "192.0.0.200", "::ffff:0:7f00:1", "100::1",
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_public(address) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize(
-    "address", ["93.184.216.34", "8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "100.128.0.1"]
-)
+@pytest.mark.parametrize("address", ["93.184.216.34", "8.8.8.8", "2606:4700::1111", "100.128.0.1"])
 def test_public_addresses(address) -> None:
     assert is_public(address)
 
@@ -464,6 +481,12 @@ def test_building_a_sink(tmp_path) -> None:
         build(type="jetstream", url="http://x")
     postgres = build(type="postgres", url="postgresql://u@127.0.0.1/db")
     assert "no public address" in postgres.deliver([made_up_event("n", 0.0)]).answer
+    for url in ("postgresql://u@h/db?service=x", "host=h passfile=/etc/passwd"):
+        with pytest.raises(Misconfigured, match="may not set"):
+            build(type="postgres", url=url)
+    # found by reading: a socket of this machine went round the network rules
+    local = build(type="postgres", url="postgresql:///db?host=/var/run/postgresql")
+    assert "allow_private_networks" in local.deliver([made_up_event("n", 0.0)]).answer
 
 
 def test_a_package_adds_a_sink_and_a_format(tmp_path, monkeypatch) -> None:
