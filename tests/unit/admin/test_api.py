@@ -126,6 +126,12 @@ class TestCatalog:
         assert node.call("PUT", "/destinations/h", {**hook, **free})[0] == 422
         node.store.change(KINDS["destination"], "h", free, actor="the command line")
         assert node.call("PATCH", "/destinations/h", {"gzip": True})[0] == 200
+        # what the command line allowed is allowed there and nowhere else
+        elsewhere = {"url": "http://169.254.169.254/"}
+        assert node.call("PATCH", "/destinations/h", elsewhere)[0] == 422
+        assert node.call("PATCH", "/destinations/h", {"type": "jetstream"})[0] == 422
+        off = {**elsewhere, "allow_private_networks": False}
+        assert node.call("PATCH", "/destinations/h", off)[0] == 200
         file = {"name": "f", "type": "ndjson", "url": "/etc/passwd"}
         status, found, _ = node.call("POST", "/destinations", file)
         assert (status, found["errors"][0]["field"]) == (422, "url")
