@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sendback.bootstrap.core import Core
 from sendback.bootstrap.processes import child_settings
+from sendback.bootstrap.readings import HOUSE
 from sendback.bootstrap.status import StatusWriter
 from sendback.errors import Malformed, NotFound
 from sendback.model import Catalog, Destination
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sendback.worker")
 
-_CONSUMERS = ("statistics", "suppression", "signs-of-life")
 Chore = tuple[str, float, Callable[[], object]]
 
 
@@ -148,7 +148,7 @@ class WorkerBuilder:
         )
         return [
             Following(name, self._log, consumer, say=say)
-            for name, consumer in zip(_CONSUMERS, consumers, strict=True)
+            for name, consumer in zip(HOUSE, consumers, strict=True)
         ]
 
     def deliver_to(self, destination: Destination) -> Delivery:
@@ -215,7 +215,7 @@ class WorkerBuilder:
 
     def _prune(self) -> None:
         windows = {d.name: d.max_retry_hours for d in self._catalog.destinations}
-        self._in_log = self._room.prune(_CONSUMERS, windows)
+        self._in_log = self._room.prune(HOUSE, windows)
 
     def _prune_statistics(self) -> None:
         from sendback.database.pruning import prune_statistics

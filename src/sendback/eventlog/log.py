@@ -201,6 +201,19 @@ class EventLog:
         """The consumer has dealt with everything up to `seq`."""
         self.deliveries.move(consumer, seq)
 
+    def replay(
+        self, consumer: str, *, since_ms: int | None = None, after: int | None = None
+    ) -> tuple[int, int]:
+        """Move the cursor back: to what happened since then, to what is `after` a seq, or to all
+        that is kept; never forward. Where it was, and where it is now.
+        """
+        before = self.cursor(consumer)
+        if after is None:
+            after = self.first_seq() - 1 if since_ms is None else self.seq_at(since_ms)
+        seq = min(max(0, after), before)
+        self.set_cursor(consumer, seq)
+        return before, seq
+
     # -- what finishing keeps here ---------------------------------------------------------
 
     def journal_positions(self) -> dict[bytes, int]:
