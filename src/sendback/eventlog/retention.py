@@ -6,11 +6,13 @@ age, and by size only when nobody living waits for them (`make_room`); either is
 """
 
 import json
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from sendback.errors import Unavailable
 from sendback.eventlog.delivery import Query, Write
 
 _CHUNK = 5000
@@ -35,6 +37,14 @@ class Retention:
             for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * page_size)
+
+    def free_bytes(self) -> int:
+        """What the disk that holds the file has free for us. Unavailable when it can't be asked."""
+        try:
+            found = os.statvfs(self._path.parent)
+        except OSError as error:
+            raise Unavailable(f"the disk of {self._path} can't be asked: {error}") from error
+        return found.f_bavail * found.f_frsize
 
     def prune(
         self, *, keep_ms: int, max_bytes: int, consumers: Iterable[str], chunks: int = 4
