@@ -81,8 +81,9 @@ def halve(
 
 
 def is_fault(outcome: Outcome) -> bool:
-    """The receiver answered that it broke on this request: perhaps on what is in it."""
-    return outcome.result is Result.FAILED and outcome.status is not None and outcome.status >= 500
+    """The receiver answered that it broke on this request, or we did: perhaps on what is in it."""
+    has_answered = outcome.status is not None and outcome.status >= 500
+    return outcome.result is Result.FAILED and (has_answered or outcome.is_fault)
 
 
 def _halves(part: list[StoredEvent]) -> list[list[StoredEvent]]:

@@ -9,7 +9,7 @@ waits. The reasons stand in docs/adr/0021-delivery.md.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sendback.eventlog import ConsumerState, EventLog
 
@@ -43,6 +43,7 @@ class Room:
         self._reserve, self._free = disk_reserve_bytes, free_bytes or log.retention.free_bytes
         self._clock, self._say = clock, say
         self._expiring: set[str] = set()
+        self._aging: set[str] = set()
         self._is_blocked = self._is_told = False
         self._looks_full = 0
 
@@ -62,12 +63,14 @@ class Room:
         Unavailable when the log can't be written.
         """
         names = [*consumers, *windows]
+        before = self._expired(windows)
         self._log.retention.prune(
             keep_ms=self._keep_ms,
             max_bytes=int(self._max_bytes * _DOWN_TO),
             consumers=names,
             chunks=100,
         )
+        self._tell_aged(before, self._expired(windows))
         full = self.fullness()
         if full >= EXPIRE_FROM:
             dead = [name for name in windows if self._is_silent(name, windows[name])]
@@ -82,6 +85,19 @@ class Room:
             full = self.fullness()
         self._tell_if_full(full, names)
         return full
+
+    def _expired(self, names: Iterable[str]) -> dict[str, int]:
+        return {name: self._log.deliveries.state(name).expired for name in names}
+
+    def _tell_aged(self, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+        """Age takes events whoever waits for them: one line for each time that it begins."""
+        aging = {name for name in after if after[name] > before[name]}
+        for name in sorted(aging - self._aging):
+            self._say(
+                f"ERROR destination {name}: its oldest events are older than retention_days and"
+                f" expire, {after[name] - before[name]} now; `sendback events status` counts them"
+            )
+        self._aging = aging
 
     def _expire(self, names: Sequence[str], dead: Sequence[str], down_to: int, why: str) -> None:
         full = self.fullness()

@@ -255,13 +255,13 @@ class Delivery:
             and self._halve(events, tried, outcome, attempts)
         ):
             return
-        self._outage(events, outcome, attempts)
+        self._outage(outcome, attempts)
 
     def _disable(self) -> None:
         self._state.set_state(self.name, "disabled", "the receiver answered 410 Gone")
         self._say(f"ERROR destination {self.name}: the receiver answered 410 Gone; disabled")
 
-    def _outage(self, events: list[StoredEvent], outcome: Outcome, attempts: list[Attempt]) -> None:
+    def _outage(self, outcome: Outcome, attempts: list[Attempt]) -> None:
         delay = PROBES[min(self._failures, len(PROBES)) - 1] * self._uniform(0.8, 1.2)
         if outcome.retry_after is not None:
             delay = max(delay, outcome.retry_after)
@@ -277,26 +277,28 @@ class Delivery:
         since = self._state.state(self.name).failing_since_ms
         self._save(attempts, is_retry=self._failures > 1, failing=True)
         if since is not None:
-            self._bury_aged(events, since, reason_of(outcome))
+            self._bury_aged(since, reason_of(outcome))
 
-    def _bury_aged(self, events: list[StoredEvent], since_ms: int, reason: str) -> None:
-        """Events that were due for longer than the window become dead letters; oldest first,
-        without a gap, for a second at most.
+    def _bury_aged(self, since_ms: int, reason: str) -> None:
+        """Events that stand in the log for longer than the window, and were due all that time,
+        become dead letters; oldest first, without a gap, for a second at most.
         """
         before = int(self._clock() * 1000) - self._window_ms
         if since_ms > before:
             return
+        aged_to = self._log.recorded_before(before)
         buried, ends = 0, time.monotonic() + _STEP_SECONDS
-        while events and events[0].time_ms <= before:
+        while self._cursor < aged_to:
             page = self._log.read(self._cursor, _AGED_AT_ONCE, types=self._wanted.types)
-            events = [event for event in page if self._wanted.wants(event)]
-            young = next((i for i, event in enumerate(events) if event.time_ms > before), None)
-            aged = [(event.seq, self._failures, reason) for event in events[:young]]
-            if aged:
-                self._cursor = aged[-1][0]
-                self._save(bury=aged)
-                buried += len(aged)
-            if young is not None or time.monotonic() > ends:
+            page = [event for event in page if event.seq <= aged_to]
+            if not page:
+                break
+            self._cursor = page[-1].seq
+            wanted = filter(self._wanted.wants, page)
+            aged = [(event.seq, self._failures, reason) for event in wanted]
+            self._save(bury=aged)
+            buried += len(aged)
+            if time.monotonic() > ends:
                 break
         if buried:
             self._say(f"ERROR destination {self.name}: {buried} events became dead letters")
@@ -343,7 +345,8 @@ class Delivery:
         try:
             outcome = self._sink.deliver(batch)
         except Exception as error:  # noqa: BLE001 - a sink's own fault must not end its thread
-            outcome = Outcome(Result.FAILED, None, f"fault in the sink: {type(error).__name__}")
+            text = f"fault in the sink: {type(error).__name__}"
+            outcome = Outcome(Result.FAILED, None, text, is_fault=True)
         if outcome.result in (Result.DELIVERED, Result.FAILED):  # others speak for themselves
             self._breaker.note(outcome.result is Result.DELIVERED)
         attempts.append(

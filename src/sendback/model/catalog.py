@@ -233,6 +233,9 @@ class Destination(_Object, frozen=True, kw_only=True):
         unknown = set(self.events) - {"all", *EVENT_TYPES}
         if unknown:
             raise Malformed(f"no such event type: {', '.join(sorted(unknown))}", field="events")
+        for field, wanted in (("events", self.events), ("mail_classes", self.mail_classes)):
+            if not wanted:
+                raise Malformed(f"{field} names at least one, or all", field=field)
         if not 1 <= self.max_batch_size <= 10_000:
             raise Malformed("max_batch_size is 1 to 10000", field="max_batch_size")
         if not 1 <= self.parallel <= 64:

@@ -58,6 +58,8 @@ class Outcome(NamedTuple):
     """The head of the answer, or the error, for people."""
     retry_after: float | None = None
     """Seconds the receiver asked us to wait."""
+    is_fault: bool = False
+    """The receiver, or our own code, broke: perhaps on what is in one of the events."""
 
 
 class Sink(Protocol):

@@ -68,7 +68,11 @@ class WebhookSink:
 
     def deliver(self, batch: Sequence[StoredEvent]) -> Outcome:
         """One POST. At least once; `webhook-id` is the same for the same events."""
-        body = self._format.encode(batch)
+        try:
+            body = self._format.encode(batch)
+        except Exception as error:  # noqa: BLE001 - a package's format met an event it can't write
+            text = f"the format can't write it: {type(error).__name__}: {error}"
+            return Outcome(Result.REFUSED, None, text[:500])
         headers = {**self._headers, "webhook-id": batch_id(batch)}
         if self._signers:
             self._sign(headers, body)

@@ -75,6 +75,12 @@ def test_no_secret_is_forgotten():
         ("destination", {"name": "d", "type": "webhook"}, "url"),
         ("destination", {"name": "d", "type": "ndjson", "url": "x", "events": ["no"]}, "events"),
         ("destination", {"name": "d", "type": "ndjson", "url": "x", "events": [1]}, "events"),
+        ("destination", {"name": "d", "type": "ndjson", "url": "x", "events": []}, "events"),
+        (
+            "destination",
+            {"name": "d", "type": "ndjson", "url": "x", "mail_classes": []},
+            "mail_classes",
+        ),
         (
             "destination",
             {"name": "d", "type": "webhook", "url": "https://x", "max_retry_hours": 169},

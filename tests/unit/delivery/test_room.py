@@ -181,6 +181,24 @@ def test_what_a_slow_one_or_the_statistics_want_is_not_taken(house) -> None:
     assert house.state("statistics").expired == house.state("good").expired == 0
 
 
+def test_what_age_takes_undelivered_is_said_once(house) -> None:
+    """Found by reading: it was counted, and no line said so."""
+    house.events(100)
+    house.had("good", "statistics")
+    for _ in range(5):
+        house.now += 31 * 24 * HOUR / 5
+        house.events(10)
+        house.had("good", "statistics")
+        house.prune()
+    house.now += 10
+    house.prune()
+
+    assert house.state("bad").expired == 100
+    (line,) = (line for line in house.lines if "retention_days" in line)
+    assert line.startswith("ERROR destination bad: ")
+    assert "expire, 100 now" in line
+
+
 def test_dead_letters_go_before_events(house) -> None:
     house.events(4000)
     house.had("good", "statistics")

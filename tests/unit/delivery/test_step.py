@@ -376,6 +376,35 @@ def test_a_fault_in_a_sink_is_an_outage(bench) -> None:
     assert bench.sink.got == [1, 2]
 
 
+def test_an_event_that_breaks_a_package_s_sink_is_parked_and_the_rest_moves_on(bench) -> None:
+    """Found by reading: one event held up its destination for the whole window."""
+    bench.sink.rule = lambda batch: (
+        RuntimeError("bug") if any(event.seq == 5 for event in batch) else OK
+    )
+    bench.events(20)
+    bench.run(120)
+
+    assert sorted(bench.sink.got) == [n for n in range(1, 21) if n != 5]
+    assert bench.log.deliveries.parked_count("d") == 1
+
+
+def test_the_window_counts_from_when_an_event_was_due(tmp_path) -> None:
+    """Found by reading: a click finished a week late was a dead letter at its first failure."""
+    bench = Bench(tmp_path, window_hours=2)
+    bench.sink.rule = lambda batch: DOWN
+    bench.events(1)
+    bench.run(3 * 3600, tick=30)
+    assert bench.dead == [1]
+    week_ago = int((bench.now - 7 * 86_400) * 1000)
+    late = Click(event_time=week_ago // 1000, event_time_ms=week_ago,
+                 event_unique_id=str(uuid.UUID(bytes=uuid7(week_ago))))  # fmt: skip
+    bench.log.append([late])
+    bench.run(3600, tick=30)
+    assert bench.dead == [1]
+    bench.run(3700, tick=30)
+    assert bench.dead == [1, 2]
+
+
 def test_replay(bench) -> None:
     bench.events(10)
     bench.run()

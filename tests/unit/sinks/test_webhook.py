@@ -20,7 +20,7 @@ from fixtures.receiver import Receiver, answer, reset
 from sendback.delivery import made_up_event
 from sendback.errors import Malformed, Misconfigured, Unavailable
 from sendback.eventlog import StoredEvent
-from sendback.model import BounceAll, Click
+from sendback.model import BounceAll, BounceBadAddress, Click, Complaint, Open, Unsubscribe
 from sendback.sinks import Guard, Result, build_sink, is_public
 from sendback.sinks.formats import Batch, Form, find_format
 from sendback.sinks.webhook import WebhookSink, batch_id
@@ -160,6 +160,38 @@ def test_single_and_anymail(receiver, sink_for) -> None:
     assert (bounced["event_type"], bounced["reject_reason"]) == ("bounced", "bounced")
     assert bounced["mta_response"] == "550 no"
     assert bounced["esp_event"]["seq"] == 2
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "reason"),
+    [
+        (Click, "clicked", None), (Open, "opened", None), (Unsubscribe, "unsubscribed",
+        "unsubscribed"), (BounceBadAddress, "rejected", "invalid"), (Complaint, "complained",
+        "spam"), (BounceAll, "deferred", None),
+    ],
+)  # fmt: skip
+def test_anymail_s_words_for_every_type(event, kind, reason) -> None:
+    """EventType, RejectReason and the attributes of anymail.signals.AnymailTrackingEvent."""
+    made = stored(event(event_time=1, event_time_ms=1500, event_unique_id=str(uuid.uuid4())))
+    (spoken,) = json.loads(find_format("anymail").encode([made]))
+
+    assert (spoken["event_type"], spoken["reject_reason"]) == (kind, reason)
+    assert set(spoken) == {
+        "event_type", "timestamp", "event_id", "message_id", "recipient", "reject_reason",
+        "description", "mta_response", "tags", "metadata", "click_url", "user_agent", "esp_event",
+    }  # fmt: skip
+
+
+def test_an_event_that_a_format_can_not_write_is_refused_not_an_outage(sink_for) -> None:
+    """Then it is found by halving; found by reading: it held up all others for three days."""
+
+    class Broken(Batch):
+        def encode(self, batch):
+            raise KeyError("no such field")
+
+    outcome = sink_for(wire_format=Broken()).deliver([click()])
+    assert outcome.result is Result.REFUSED
+    assert "no such field" in outcome.answer
 
 
 def test_unknown_formats_and_unusable_secrets() -> None:
