@@ -6,9 +6,9 @@ delivered, parked for tries of its own, or a dead letter. Two kinds of trouble:
 * the receiver takes nothing (an outage): the same batch is tried again, every 30 s at the latest,
   and only every 30 s when it failed more than half of the tries of the last minute; events that
   were due for longer than the window become dead letters;
-* it takes others but not this one: a batch refused, or failing three times, is halved until
-  the poison event is alone. Refused, it is a dead letter; failing, it is parked and tried on the
-  schedule of Standard Webhooks while the rest moves on.
+* it takes others but not this one: a batch refused, or failing three times, or in a long outage
+  every ten minutes, is halved until the poison event is alone. Refused, it is a dead letter;
+  failing, it is parked and tried on the schedule of Standard Webhooks while the rest moves on.
 """
 
 import random
@@ -29,6 +29,8 @@ PROBES = (5, 10, 20, 30)
 #: The window of Standard Webhooks, 75 h 35 m.
 WINDOW_HOURS = 75.6
 _HALVE_AFTER = 3
+#: Failures of an outage among which one makes us look for an event that causes it: ten minutes.
+_DOUBT_EVERY = 20
 _AGED_AT_ONCE = 5000
 _SINGLES_AT_ONCE = 200
 _STEP_SECONDS = 1.0
@@ -246,8 +248,10 @@ class Delivery:
             self._disable()
             self._save(attempts, is_retry=self._failures > 1)
             return
-        is_poison = outcome.result is Result.REFUSED or (
-            is_fault(outcome) and self._failures >= _HALVE_AFTER
+        is_poison = (
+            outcome.result is Result.REFUSED
+            or (is_fault(outcome) and self._failures >= _HALVE_AFTER)
+            or self._is_time_to_doubt(outcome)
         )
         if (
             is_poison
@@ -256,6 +260,12 @@ class Delivery:
         ):
             return
         self._outage(outcome, attempts)
+
+    def _is_time_to_doubt(self, outcome: Outcome) -> bool:
+        """Now and then in a long outage: an event that kills the receiver, or takes it too long,
+        comes back as a 502 or 504 of the proxy before it, or as silence.
+        """
+        return outcome.retry_after is None and self._failures % _DOUBT_EVERY == _DOUBT_EVERY // 2
 
     def _disable(self) -> None:
         self._state.set_state(self.name, "disabled", "the receiver answered 410 Gone")
@@ -313,6 +323,7 @@ class Delivery:
             first,
             lambda part: self._attempt(part, attempts),
             max_batch=self._sink.max_batch or self._max_batch,
+            any_failure=self._is_time_to_doubt(first),
         )
         if found.settled == 0:
             return False

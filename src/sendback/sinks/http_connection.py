@@ -111,9 +111,11 @@ class HttpConnection:
         if connection.sock is not None:
             connection.sock.settimeout(connection.timeout)
         with watchdog.watch(ends, connection.shut_down):
-            connection.request(
-                "POST", self._target, body=body, headers=headers, preload_content=False
-            )
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                # It may have answered before it had read all, 413 for one, and hung up.
+                connection.request(
+                    "POST", self._target, body=body, headers=headers, preload_content=False
+                )
             response = connection.getresponse()
             try:
                 data = response.read(MAX_ANSWER + 1, decode_content=False) or b""

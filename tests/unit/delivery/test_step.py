@@ -167,7 +167,7 @@ def test_an_outage_is_probed_and_then_everything_flows(bench) -> None:
     bench.events(30)
     bench.run(600)
     probes = len(bench.sink.requests)
-    assert 20 <= probes <= 26  # 5, 10, 20, then every 30 s
+    assert 20 <= probes <= 36  # 5, 10, 20, then every 30 s; once ten for an event's fault
     assert bench.state.failing_since_ms == int(T0 * 1000)
     assert bench.sink.got == []
     bench.sink.rule = lambda batch: OK
@@ -471,6 +471,40 @@ def test_an_event_that_breaks_the_receiver_is_parked_and_the_rest_moves_on(
     assert bench.log.deliveries.parked_count("d") == 0
     tries = [r for r in bench.sink.requests if r == [5]]
     assert 5 <= len(tries) <= 12  # 5 s, 5 m, 30 m, 2 h, 5 h ...
+
+
+@pytest.mark.parametrize(
+    "outcome", [Outcome(Result.THROTTLED, 502, "bad gateway"), DOWN, Outcome(Result.THROTTLED, 504)]
+)
+def test_an_event_that_kills_the_receiver_behind_its_proxy_is_found(tmp_path, outcome) -> None:
+    """Found by reading: a 502 or silence is an outage, so one event held up all others for three
+    days, and then all of them were dead letters."""
+    bench = Bench(tmp_path)
+    bench.sink.rule = poison([5], outcome)
+    bench.events(20)
+    bench.run(600)
+
+    assert sorted(bench.sink.got) == [n for n in range(1, 21) if n != 5]
+    assert bench.log.deliveries.parked_count("d") == 1
+    assert bench.dead == []
+
+
+def test_a_long_outage_is_hardly_asked_more_often_for_that(bench) -> None:
+    bench.sink.rule = lambda batch: Outcome(Result.THROTTLED, 502)
+    bench.events(100)
+    bench.run(3600)
+
+    assert len(bench.sink.requests) < 3600 / 30 + 10 + 6 * 10
+    assert bench.log.deliveries.parked_count("d") == 0
+    assert bench.dead == []
+
+
+def test_a_retry_after_is_an_outage_and_nothing_else(bench) -> None:
+    bench.sink.rule = lambda batch: Outcome(Result.THROTTLED, 503, "", 60.0)
+    bench.events(100)
+    bench.run(3600)
+
+    assert all(len(request) == 8 for request in bench.sink.requests)
 
 
 def test_a_broken_receiver_is_no_poison(bench) -> None:

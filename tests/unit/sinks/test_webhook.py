@@ -301,6 +301,31 @@ def test_a_receiver_that_never_reads(sink_for) -> None:
     assert time.monotonic() - began < 5
 
 
+def test_an_answer_given_before_all_was_read_is_heard(sink_for) -> None:
+    """A limit of the body's size: 413, then the connection ends while we still send. Found by
+    reading: it was an outage for ever, since a batch too big was never halved."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 413 X\r\nContent-Length: 3\r\n\r\nbig")
+            connection.shutdown(socket.SHUT_RDWR)
+            done.wait(20)
+            connection.close()
+
+        done = threading.Event()
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        big = [click(user_agent="x" * 2000, seq=n) for n in range(8000)]
+        outcome = sink_for(url=url, seconds=10).deliver(big)
+        done.set()
+        thread.join()
+
+    assert (outcome.result, outcome.status) == (Result.REFUSED, 413)
+
+
 def test_nobody_there(sink_for) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
