@@ -547,27 +547,38 @@ def test_building_a_sink(tmp_path) -> None:
 
 
 def test_a_package_adds_a_sink_and_a_format(tmp_path, monkeypatch) -> None:
-    from importlib.metadata import EntryPoint
-
+    """An installed package, found by its entry points as `pip` writes them."""
     from sendback.model import Destination
-    from sendback.sinks import build, formats
 
-    def entry_points(*, group, name):
-        found = {
-            ("sendback.sinks", "kafka"): EntryPoint(name, "types:SimpleNamespace", group),
-            ("sendback.formats", "mine"): EntryPoint(name, "types:SimpleNamespace", group),
-        }
-        return [found[group, name]] if (group, name) in found else []
+    (tmp_path / "acme_sendback.py").write_text(
+        "from sendback.sinks import Outcome, Result\n"
+        "from sendback.sinks.formats import Batch\n"
+        "class Kafka:\n"
+        "    max_batch = 3\n"
+        "    def __init__(self, destination, guard):\n"
+        "        self.url, self.guard = destination.url, guard\n"
+        "    def deliver(self, batch):\n"
+        "        return Outcome(Result.DELIVERED, None, str(len(batch)))\n"
+        "    def close(self):\n"
+        "        pass\n"
+        "class Mine(Batch):\n"
+        "    content_type = 'text/x-mine'\n"
+    )
+    info = tmp_path / "acme_sendback-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-sendback\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[sendback.sinks]\nkafka = acme_sendback:Kafka\n"
+        "[sendback.formats]\nmine = acme_sendback:Mine\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
 
-    made = []
-    monkeypatch.setattr("types.SimpleNamespace", lambda *args: made.append(args) or "made")
-    monkeypatch.setattr(build, "entry_points", entry_points)
-    monkeypatch.setattr(formats, "entry_points", entry_points)
-
-    destination = Destination(name="d", type="plugin", url="kafka://broker/topic")
-    assert build_sink(destination, data_dir=tmp_path, is_from_file=True) == "made"
-    assert made[0][0] == destination
-    assert find_format("mine") == "made"
+    destination = Destination(name="d", type="plugin", url="kafka://broker/topic", parallel=4)
+    made = build_sink(destination, data_dir=tmp_path, is_from_file=True)
+    assert (made.url, made.deliver([1, 2]).answer) == ("kafka://broker/topic", "2")
+    with pytest.raises(Malformed):
+        made.guard.addresses("127.0.0.1", 443)
+    assert find_format("mine").content_type == "text/x-mine"
     other = Destination(name="d", type="plugin", url="none://x")
     with pytest.raises(Misconfigured, match="none://"):
         build_sink(other, data_dir=tmp_path, is_from_file=True)
