@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sendback.errors import SendbackError, Unavailable
-from sendback.eventlog import EventLog
+from sendback.eventlog import Attempt, EventLog
 from sendback.finishing import Finishing
 from sendback.model import Destination
 
@@ -165,8 +165,15 @@ class Worker:
             except SendbackError as error:
                 self._refused[name] = destination
                 self._say(f"ERROR destination {name}: {error}")
+                self._note_refused(name, error)
                 continue
             self._running[name] = _Running(step, self._news, self._say, destination)
+
+    def _note_refused(self, name: str, error: SendbackError) -> None:
+        """Its events wait, and `events status` says since when: as if it had been tried."""
+        now, seq = int(time.time() * 1000), self._log.cursor(name)
+        attempt = Attempt(name, now, seq, seq, 0, "failed", None, 0, f"not usable: {error}"[:500])
+        self._log.deliveries.note(name, attempts=[attempt], is_retry=True, failing=True)
 
 
 class _Running:

@@ -1,4 +1,5 @@
-"""The pipeline journal -> log -> webhook, ndjson, Postgres, in CPU time of this process.
+"""The pipeline journal -> log -> webhook, ndjson, Postgres, JetStream, statistics, in CPU time of
+this process.
 
 Prints events a second of one core for each stage; `main(count)` with 40,000 events takes some ten
 seconds. The machine is shared, so wall-clock figures would say little.
@@ -6,6 +7,7 @@ seconds. The machine is shared, so wall-clock figures would say little.
 
 import resource
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -15,8 +17,14 @@ from pathlib import Path
 
 import msgspec
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fixtures.postgres import postgres_bin, running_postgres
 from sendback.agents import classify, load_rules
-from sendback.delivery import Delivery, Filter
+from sendback.database.engine import Database
+from sendback.database.statistics import Statistics
+from sendback.database.upgrade import upgrade
+from sendback.delivery import Delivery, Filter, Following
 from sendback.eventlog import EventLog
 from sendback.finishing import Finishing, Unparsed
 from sendback.finishing.history import History
@@ -121,6 +129,23 @@ def fill(folder: Path, metadata: Metadata, count: int) -> None:
     journal.close()
 
 
+def finishing_in(folder: Path, metadata: Metadata, log: EventLog) -> Finishing:
+    rules = load_rules()
+    return Finishing(
+        JournalReader(folder / "journal"),
+        log,
+        Visits(metadata, lambda seen: classify(seen, rules), "node", History()),
+        Returned(
+            metadata,
+            parse,
+            lambda them: [False] * len(them),
+            Unparsed(folder / "unparsed"),
+            "node",
+            frozenset,
+        ),
+    )
+
+
 def main(count: int = 40_000) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -129,20 +154,7 @@ def main(count: int = 40_000) -> None:
         metadata = Metadata(keyring, local=None)
         fill(folder, metadata, count)
         log = EventLog(folder / "events.sqlite")
-        rules = load_rules()
-        finishing = Finishing(
-            JournalReader(folder / "journal"),
-            log,
-            Visits(metadata, lambda seen: classify(seen, rules), "node", History()),
-            Returned(
-                metadata,
-                parse,
-                lambda them: [False] * len(them),
-                Unparsed(folder / "unparsed"),
-                "node",
-                frozenset,
-            ),
-        )
+        finishing = finishing_in(folder, metadata, log)
         measured(
             "finishing and log, stateless clicks", count, lambda: drain(finishing.step), 20_000
         )
@@ -162,7 +174,10 @@ def main(count: int = 40_000) -> None:
         delivery = Delivery("file", log, NdjsonSink(folder / "all.ndjson"), Filter())
         measured("ndjson, batches of 500", count, lambda: drain(delivery.step))
         postgres(log, guard, count)
+        jetstream(folder, log, guard, count)
+        statistics(folder, log, count)
         log.close()
+        whole(folder / "whole", metadata, count)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory {peak:.0f} MB")
 
@@ -187,13 +202,6 @@ def bare(folder: Path, count: int) -> None:
 
 def postgres(log: EventLog, guard: Guard, count: int) -> None:
     """CPU time of our side; the server's own is another process."""
-    try:
-        from fixtures.postgres import postgres_bin, running_postgres
-    except ImportError:
-        import sys
-
-        sys.path.insert(0, str(Path(__file__).parents[1]))
-        from fixtures.postgres import postgres_bin, running_postgres
     if postgres_bin() is None:
         print("postgres: no server programs here, skipped")
         return
@@ -204,6 +212,60 @@ def postgres(log: EventLog, guard: Guard, count: int) -> None:
         delivery = Delivery("pg", log, sink, Filter(), max_batch=1000)
         measured("postgres COPY, batches of 1,000", count, lambda: drain(delivery.step), 50_000)
         delivery.close()
+
+
+def jetstream(folder: Path, log: EventLog, guard: Guard, count: int) -> None:
+    """CPU time of our side; the server's own is another process."""
+    try:
+        from fixtures.nats_server import NatsServer
+
+        server = NatsServer(folder / "nats")
+    except AssertionError:
+        print("jetstream: no nats-server here, skipped")
+        return
+    from sendback.sinks.jetstream import JetStreamSink
+
+    delivery = Delivery("js", log, JetStreamSink(server.url("bench"), guard), Filter())
+    measured("JetStream, batches of 500", count, lambda: drain(delivery.step))
+    assert log.cursor("js") == count
+    delivery.close()
+    server.stop()
+
+
+def statistics(folder: Path, log: EventLog, count: int) -> None:
+    following = Following("statistics", log, Statistics(database_in(folder), "node"))
+    measured("statistics, SQLite", count, lambda: drain(following.step))
+    assert following._cursor == count
+
+
+def database_in(folder: Path) -> Database:
+    database = Database.in_directory(folder)
+    upgrade(database)
+    return database
+
+
+def whole(folder: Path, metadata: Metadata, count: int) -> None:
+    """Everything that one click costs the worker: journal -> log -> webhook and statistics."""
+    folder.mkdir()
+    fill(folder, metadata, count)
+    log = EventLog(folder / "events.sqlite")
+    finishing = finishing_in(folder, metadata, log)
+    sink = WebhookSink(
+        Swallower().url, Batch(), Guard(allow_private_networks=True), secrets=["whsec_" + "A" * 32]
+    )
+    parts = (
+        finishing,
+        Delivery("hook", log, sink, Filter()),
+        Following("statistics", log, Statistics(database_in(folder), "node")),
+    )
+
+    def step() -> bool:
+        did = [part.step() for part in parts]  # every part, whatever the others did
+        return any(did)
+
+    measured("journal -> log -> webhook and statistics", count, lambda: drain(step))
+    assert log.cursor("hook") == count
+    log.close()
 
 
 if __name__ == "__main__":

@@ -3,24 +3,26 @@ where the receiver can tell. HTTP, a file, PostgreSQL, NATS JetStream."""
 
 import asyncio
 import json
-import shutil
-import socket
-import subprocess
 import time
+import typing
 import uuid
+from pathlib import Path
 
 import msgspec
 import psycopg
 import pytest
 
+from fixtures.nats_server import NatsServer
 from fixtures.receiver import Receiver, answer
 from sendback.eventlog import StoredEvent
-from sendback.model import BounceAll, Click
+from sendback.model import BounceAll, Click, Event
+from sendback.model.events import EVENT_TYPES
 from sendback.sinks import Guard, Result
 from sendback.sinks.formats import Batch
 from sendback.sinks.ndjson import NdjsonSink
 from sendback.sinks.webhook import WebhookSink
 
+ROOT = Path(__file__).resolve().parents[2]
 GUARD = Guard(allow_private_networks=True)
 
 
@@ -36,6 +38,25 @@ def events(count: int, **fields) -> list[StoredEvent]:
         body = msgspec.json.encode(event)
         made.append(StoredEvent(seq, tag, event.event_time_ms, event.event_unique_id, body))
     return made
+
+
+def documented() -> dict[str, set[str]]:
+    """Type -> fields, as the reference has them."""
+    found: dict[str, set[str]] = {}
+    for line in (ROOT / "docs" / "reference" / "events.md").read_text().splitlines():
+        if line.startswith("## "):
+            fields = found.setdefault(line[3:], set())
+        elif line.startswith("| `"):
+            fields.add(line.split("`")[1])
+    assert found.keys() == set(EVENT_TYPES)
+    return found
+
+
+def of_type(wire_name: str, seq: int) -> StoredEvent:
+    (kind,) = (k for k in typing.get_args(Event) if k.__struct_config__.tag == wire_name)
+    event = kind(event_time=1, event_time_ms=1000, event_unique_id=str(uuid.uuid4()), seq=seq)
+    body = msgspec.json.encode(event)
+    return StoredEvent(seq, wire_name, 1000, event.event_unique_id, body)
 
 
 class SinkContract:
@@ -85,6 +106,18 @@ class SinkContract:
             time.sleep(0.1)
 
         assert len(self.received()) == 3
+
+    def test_every_documented_type_arrives_with_every_documented_field(self, sink) -> None:
+        """facts/peers.md R38: what is documented and never sent is worse than nothing."""
+        batch = [of_type(kind, seq) for seq, kind in enumerate(documented(), start=1)]
+
+        assert sink.deliver(batch).result is Result.DELIVERED
+
+        arrived = {body["event_type"]: set(body) for body in self.received()}
+        assert arrived == documented()
+
+    def test_it_says_how_many_threads_it_takes(self, sink) -> None:
+        assert sink.max_parallel == (64 if isinstance(sink, WebhookSink) else 1)
 
     def test_closing_twice_and_delivering_again(self, sink) -> None:
         sink.close()
@@ -184,6 +217,47 @@ class TestPostgres(SinkContract):
         with psycopg.connect(self.dsn) as db:
             assert db.execute("select count(*) from public.mine").fetchone() == (1,)
 
+    def test_a_table_beside_other_parameters(self, postgres_dsn) -> None:
+        """Found by reading: the table's name took in what stood behind it, sslmode too."""
+        from sendback.sinks.postgres import PostgresSink
+
+        parts = psycopg.conninfo.conninfo_to_dict(postgres_dsn)
+        url = "postgresql://{user}@{host}:{port}/{dbname}".format(**parts)
+        for query in ("sslmode=disable&table=one", "table=two&sslmode=disable"):
+            named = PostgresSink(f"{url}?{query}", GUARD)
+            assert named.deliver(events(1)).result is Result.DELIVERED
+            named.close()
+        with psycopg.connect(postgres_dsn) as db:
+            assert db.execute("select count(*) from one, two").fetchone() == (1,)
+
+    def test_the_next_address_is_tried(self, postgres_dsn) -> None:
+        """localhost is ::1 first nearly everywhere, and the server often only at 127.0.0.1."""
+        from sendback.sinks.postgres import PostgresSink
+
+        guard = Guard(allow_private_networks=True, resolve=lambda *_: ["127.0.0.9", "127.0.0.1"])
+        parts = psycopg.conninfo.conninfo_to_dict(postgres_dsn)
+        dsn = psycopg.conninfo.make_conninfo(**{**parts, "host": "db.test"})
+        sink = PostgresSink(dsn, guard)
+        assert sink.deliver(events(1)).result is Result.DELIVERED
+        sink.close()
+
+    def test_a_frozen_server_is_a_failure_in_bounded_time(self, postgres_server) -> None:
+        """Found by reading: it hung for ever, with no attempt to be seen."""
+        from sendback.sinks.postgres import PostgresSink
+
+        sink = PostgresSink(postgres_server.new_database(), GUARD, seconds=2)
+        first, second = events(1), events(1)
+        assert sink.deliver(first).result is Result.DELIVERED
+        began = time.monotonic()
+        with postgres_server.frozen():
+            assert sink.deliver(second).result is Result.FAILED
+            assert sink.deliver(second).result is Result.FAILED
+        assert time.monotonic() - began < 20
+        deadline = time.monotonic() + 20
+        while sink.deliver(second).result is not Result.DELIVERED:
+            assert time.monotonic() < deadline
+        sink.close()
+
     def test_a_killed_connection_is_opened_again(self, sink) -> None:
         sink.deliver(events(1))
         with psycopg.connect(self.dsn, autocommit=True) as db:
@@ -202,50 +276,24 @@ class TestJetStream(SinkContract):
     def sink(self, tmp_path):
         from sendback.sinks.jetstream import JetStreamSink
 
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
-        self.store = tmp_path / "nats"
-        self.mend_it()
-        made = JetStreamSink(f"nats://127.0.0.1:{self.port}/mail.events", GUARD)
+        self.server = NatsServer(tmp_path / "nats")
+        # The first address answers nobody, as ::1 often does.
+        guard = Guard(allow_private_networks=True, resolve=lambda *_: ["127.0.0.9", "127.0.0.1"])
+        made = JetStreamSink(self.server.url("mail.events", "n.test"), guard)
         yield made
         made.close()
-        self.break_it()
+        self.server.stop()
 
     def mend_it(self) -> None:
-        program = shutil.which("nats-server", path="/usr/sbin:/usr/bin:/usr/local/bin")
-        assert program is not None
-        self.server = subprocess.Popen(
-            [program, "-js", "-sd", str(self.store), "-a", "127.0.0.1", "-p", str(self.port)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            else:
-                return
+        self.server.start()
 
     def break_it(self) -> None:
-        self.server.terminate()
-        self.server.wait(20)
+        self.server.stop()
 
     def received(self):
-        async def read():
-            import nats
-
-            client = await nats.connect(f"nats://127.0.0.1:{self.port}")
-            stream = client.jetstream()
-            info = await stream.stream_info("MAIL_EVENTS")
-            found = []
-            for number in range(1, info.state.last_seq + 1):
-                message = await stream.get_msg("MAIL_EVENTS", number)
-                body = json.loads(message.data)
-                assert message.subject == f"mail.events.{body['event_type']}"
-                found.append(body)
-            await client.close()
-            return found
-
-        return asyncio.run(read())
+        found = []
+        for subject, data in asyncio.run(self.server.stored("MAIL_EVENTS")):
+            body = json.loads(data)
+            assert subject == f"mail.events.{body['event_type']}"
+            found.append(body)
+        return found

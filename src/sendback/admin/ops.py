@@ -34,9 +34,19 @@ class Backlog(Protocol):
     @property
     def oldest_age_s(self) -> float: ...  # noqa: D102
     @property
+    def first_attempts(self) -> int: ...  # noqa: D102
+    @property
     def retries(self) -> int: ...  # noqa: D102
     @property
+    def delivered(self) -> int: ...  # noqa: D102
+    @property
+    def parked(self) -> int: ...  # noqa: D102
+    @property
     def dead_letters(self) -> int: ...  # noqa: D102
+    @property
+    def expired(self) -> int: ...  # noqa: D102
+    @property
+    def failing_since_ms(self) -> int | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,7 @@ class _NodeCollector:
         yield GaugeMetricFamily(
             "sendback_events_last_seq", "Last seq of the event log.", self._readings.last_seq()
         )
+        yield from self._pressure(statuses)
         yield from self._backlogs()
 
     @staticmethod
@@ -143,21 +154,59 @@ class _NodeCollector:
             family.add_metric([part, name], value)
         yield family
 
+    @staticmethod
+    def _pressure(statuses: Sequence[Status]) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "sendback_pressure_ratio",
+            "How full journal and event log are, as this process sees it; from 0.9 on SMTP"
+            " answers 452.",
+            labels=["part"],
+        )
+        values: dict[str, float] = {}
+        for status in statuses:
+            value = (status.get("gauges") or {}).get("pressure")
+            if value is not None:
+                part = str(status["part"])
+                values[part] = max(values.get(part, 0.0), float(value))
+        for part, value in sorted(values.items()):
+            family.add_metric([part], value)
+        yield family
+
     def _backlogs(self) -> Iterable[Metric]:
-        backlog = GaugeMetricFamily(
-            "sendback_backlog_events", "Events a consumer has yet to take.", labels=["consumer"]
+        rows = self._readings.backlogs()
+        now_ms = time.time() * 1000
+
+        def gauge(name: str, text: str, value: Callable[[Backlog], float]) -> Metric:
+            family = GaugeMetricFamily(f"sendback_{name}", text, labels=["consumer"])
+            for row in rows:
+                family.add_metric([row.name], value(row))
+            return family
+
+        def counter(name: str, text: str, value: Callable[[Backlog], float]) -> Metric:
+            family = CounterMetricFamily(f"sendback_{name}", text, labels=["consumer"])
+            for row in rows:
+                family.add_metric([row.name], value(row))
+            return family
+
+        def failing(row: Backlog) -> float:
+            return max(0.0, now_ms - row.failing_since_ms) / 1000 if row.failing_since_ms else 0.0
+
+        yield gauge("backlog_events", "Events a consumer has yet to take.", lambda r: r.backlog)
+        yield gauge(
+            "backlog_oldest_seconds", "Age of the oldest of them.", lambda r: r.oldest_age_s
         )
-        age = GaugeMetricFamily(
-            "sendback_backlog_oldest_seconds", "Age of the oldest of them.", labels=["consumer"]
+        yield gauge("dead_letters", "Events refused for good.", lambda r: r.dead_letters)
+        yield gauge("parked_events", "Events with tries of their own.", lambda r: r.parked)
+        yield gauge("failing_seconds", "How long a consumer has taken nothing.", failing)
+        yield gauge(
+            "consumer_active",
+            "0 for one that is paused, disabled or removed.",
+            lambda r: r.state == "active",
         )
-        letters = GaugeMetricFamily(
-            "sendback_dead_letters", "Events refused for good.", labels=["consumer"]
-        )
-        for row in self._readings.backlogs():
-            backlog.add_metric([row.name], row.backlog)
-            age.add_metric([row.name], row.oldest_age_s)
-            letters.add_metric([row.name], row.dead_letters)
-        yield from (backlog, age, letters)
+        yield counter("first_attempts", "Batches tried first.", lambda r: r.first_attempts)
+        yield counter("retries", "Batches tried again.", lambda r: r.retries)
+        yield counter("delivered_events", "Events a consumer took.", lambda r: r.delivered)
+        yield counter("expired_events", "Events gone before it took them.", lambda r: r.expired)
 
 
 def uptime(status: Status) -> str:

@@ -15,7 +15,7 @@ from sendback.bootstrap.core import Core
 from sendback.errors import NotFound, SendbackError, Unavailable
 
 if TYPE_CHECKING:
-    from sendback.bootstrap.processes import ConsumerReading
+    from sendback.bootstrap.readings import ConsumerReading
     from sendback.database.accounts import Accounts
     from sendback.database.catalog import CatalogStore
     from sendback.eventlog import DeadLetter, EventLog
@@ -162,9 +162,12 @@ class NodeDeliveries:
             for one in self._readings()
         ]
 
-    def attempts(self, name: str, limit: int) -> Sequence[dict[str, Any]]:
+    def attempts(
+        self, name: str, limit: int, *, failed_only: bool = False
+    ) -> Sequence[dict[str, Any]]:
         """The newest attempts."""
-        return [one._asdict() for one in self._log.deliveries.attempts(name, limit)]
+        found = self._log.deliveries.attempts(name, limit, failed_only=failed_only)
+        return [one._asdict() for one in found]
 
     def test(self, name: str) -> dict[str, Any]:
         """Deliver one made-up event now."""
@@ -192,13 +195,10 @@ class NodeDeliveries:
         reason = "paused by an operator" if state == "paused" else ""
         self._log.deliveries.set_state(self._destination(name).name, state, reason)
 
-    def replay(self, name: str, since_ms: int) -> int:
-        """Move the cursor back to that time; how many events that is."""
-        name = self._destination(name).name
-        before, seq = self._log.cursor(name), self._log.seq_at(since_ms)
-        if seq < before:
-            self._log.set_cursor(name, seq)
-        return max(0, before - seq)
+    def replay(self, name: str, *, since_ms: int | None, after: int | None) -> int:
+        """Move the cursor back to that time or seq; how many events that is."""
+        before, seq = self._log.replay(self._destination(name).name, since_ms=since_ms, after=after)
+        return before - seq
 
     def dead_letters(self, name: str | None, after: int, limit: int) -> Sequence[dict[str, Any]]:
         """Dead letters, the oldest first."""
@@ -206,8 +206,11 @@ class NodeDeliveries:
         return [_shown(letter) for letter in found]
 
     def retry(self, ids: Sequence[int]) -> int:
-        """Try these again now; NotFound when one is not there."""
-        return self._log.deliveries.retry_dead_letters([self._letter(one) for one in ids])
+        """Try these again now; NotFound when one is not there, or its destination."""
+        letters = [self._letter(one) for one in ids]
+        for name in {letter.consumer for letter in letters} - {"finishing"}:
+            self._destination(name)
+        return self._log.deliveries.retry_dead_letters(letters)
 
     def drop(self, ids: Sequence[int]) -> int:
         """Delete these for good."""

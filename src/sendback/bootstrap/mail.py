@@ -55,8 +55,14 @@ def build_smtp() -> SmtpParts:
         counters = {**handed[-1], **{f"journal_{k}": v for k, v in journal.counters().items()}}
         stored = core.metadata(writes=False).counters()
         counters |= {f"metadata_{k}": v for k, v in stored.items()}
-        slow = ["the journal's disk is slow or full"] if journal.degraded else []
-        return {"counters": counters, "degraded": slow}
+        bad = ["the journal's disk is slow or full"] if journal.degraded else []
+        if pressure.is_high:
+            bad.append("answers 452: journal or event log is nearly full")
+        return {
+            "counters": counters,
+            "degraded": bad,
+            "gauges": {"pressure": pressure.current()},
+        }
 
     pressure = Pressure(
         core.path / "control" / "pressure", core.path / "journal", settings.journal.max_bytes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from sendback.bootstrap.core import Core
 from sendback.bootstrap.lifeline import watch_lifeline
 from sendback.bootstrap.logs import configure_logs
+from sendback.bootstrap.readings import ConsumerReading, consumer_readings
 from sendback.bootstrap.status import StatusWriter, read_statuses
 from sendback.config import Settings, load
 from sendback.errors import SendbackError, Unavailable
 from sendback.model import Catalog, VisitKind
 
 if TYPE_CHECKING:
-    from sendback.eventlog import EventLog
     from sendback.journal import Journal
     from sendback.recording import Recording
 
@@ -137,11 +136,19 @@ def build_admin() -> AdminParts:
     control = core.path / "control"
     StatusWriter(control, "admin", lambda: {"counters": {}, "degraded": []}).start()
     event_log = core.event_log()
+
+    def backlogs() -> list[ConsumerReading]:
+        """None while the log does not answer: the page and the metrics come without."""
+        try:
+            return consumer_readings(event_log, core.snapshot().destinations)
+        except SendbackError:
+            return []
+
     return AdminParts(
         core=core,
         statuses=lambda: read_statuses(control),
         expected=frozenset(os.environ.get("SENDBACK_CHILD_PARTS", "").split(",")) - {""},
-        backlogs=lambda: consumer_readings(event_log),
+        backlogs=backlogs,
         last_seq=event_log.last_seq,
         catalog=core.snapshot,
         facts={
@@ -152,40 +159,3 @@ def build_admin() -> AdminParts:
             "Default storage": settings.storage.value,
         },
     )
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumerReading:
-    """How far a consumer of the event log is behind."""
-
-    name: str
-    state: str
-    backlog: int
-    oldest_age_s: float
-    first_attempts: int
-    retries: int
-    dead_letters: int
-
-
-def consumer_readings(event_log: EventLog) -> list[ConsumerReading]:
-    """Every consumer that ever read; none while the log does not answer."""
-    deliveries = event_log.deliveries
-    try:
-        last, now_ms = event_log.last_seq(), time.time() * 1000
-        readings = []
-        for state in deliveries.states():
-            waiting = deliveries.oldest_waiting_ms(state.name)
-            readings.append(
-                ConsumerReading(
-                    name=state.name,
-                    state=state.state,
-                    backlog=last - state.seq + deliveries.parked_count(state.name),
-                    oldest_age_s=max(0.0, (now_ms - waiting) / 1000) if waiting else 0.0,
-                    first_attempts=state.first_attempts,
-                    retries=state.retries,
-                    dead_letters=deliveries.dead_count(state.name),
-                )
-            )
-    except SendbackError:
-        return []
-    return readings

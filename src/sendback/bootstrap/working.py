@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sendback.bootstrap.core import Core
 from sendback.bootstrap.processes import child_settings
+from sendback.bootstrap.readings import HOUSE
 from sendback.bootstrap.status import StatusWriter
 from sendback.errors import Malformed, NotFound
 from sendback.model import Catalog, Destination
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sendback.worker")
 
-_CONSUMERS = ("statistics", "suppression", "signs-of-life")
 Chore = tuple[str, float, Callable[[], object]]
 
 
@@ -64,9 +64,14 @@ class WorkerBuilder:
         self._gauge = PressureGauge(core.path / "control" / "pressure")
         events = core.settings.events
         self._room = Room(
-            self._log, max_bytes=events.max_bytes, keep_days=events.retention_days, say=say
+            self._log,
+            max_bytes=events.max_bytes,
+            keep_days=events.retention_days,
+            disk_reserve_bytes=events.disk_reserve_bytes,
+            say=say,
         )
         self._pressure = self._in_log = 0.0
+        self._is_refusing = False
         self._file_catalog = self._settings.file_catalog
         self._catalog: Catalog = core.snapshot()
         self._version: int | None = None
@@ -128,7 +133,7 @@ class WorkerBuilder:
             record=settings.events.record,
             verdict_hold_seconds=settings.events.verdict_hold_seconds,
             # a full journal must not stop the one who empties it
-            must_wait=lambda: self._in_log >= 1.0,
+            must_wait=lambda: self._room.is_blocked,
             say=say,
         )
 
@@ -148,7 +153,7 @@ class WorkerBuilder:
         )
         return [
             Following(name, self._log, consumer, say=say)
-            for name, consumer in zip(_CONSUMERS, consumers, strict=True)
+            for name, consumer in zip(HOUSE, consumers, strict=True)
         ]
 
     def deliver_to(self, destination: Destination) -> Delivery:
@@ -200,22 +205,21 @@ class WorkerBuilder:
 
     def _measure(self) -> None:
         from sendback.delivery.room import EXPIRE_FROM
-        from sendback.journal.pressure import REFUSE_FROM, journal_bytes
+        from sendback.journal.pressure import journal_bytes
 
-        was_high = self._pressure >= REFUSE_FROM
         self._in_log = self._room.fullness()
         if self._in_log >= EXPIRE_FROM:
             self._prune()
         in_journal = journal_bytes(self._core.path / "journal") / self._settings.journal.max_bytes
         self._pressure = max(self._in_log, in_journal)
-        self._gauge.write(self._pressure)
-        if (self._pressure >= REFUSE_FROM) != was_high:
-            state = "SMTP answers 452" if not was_high else "SMTP takes mail again"
+        was_refusing, self._is_refusing = self._is_refusing, self._gauge.write(self._pressure)
+        if self._is_refusing != was_refusing:
+            state = "SMTP answers 452" if self._is_refusing else "SMTP takes mail again"
             say(f"WARNING journal or event log is {self._pressure:.0%} full: {state}")
 
     def _prune(self) -> None:
         windows = {d.name: d.max_retry_hours for d in self._catalog.destinations}
-        self._in_log = self._room.prune(_CONSUMERS, windows)
+        self._in_log = self._room.prune(HOUSE, windows)
 
     def _prune_statistics(self) -> None:
         from sendback.database.pruning import prune_statistics
@@ -228,7 +232,9 @@ class WorkerBuilder:
         counters |= {f"journal_read_{k}": v for k, v in self._reader.counters().items()}
         stored = self._core.metadata(writes=False, include_retired=True).counters()
         counters |= {f"metadata_{k}": v for k, v in stored.items()}
-        full = ["journal or event log is nearly full"] if self._pressure >= 0.9 else []
+        full = ["journal or event log is nearly full"] if self._is_refusing else []
+        if self._room.is_blocked:
+            full.append("event log and disk are full: no new event is finished")
         return {"counters": counters, "degraded": full, "gauges": {"pressure": self._pressure}}
 
 

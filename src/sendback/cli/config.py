@@ -7,6 +7,7 @@ import msgspec
 
 from sendback.cli.context import Node, NodeGroup, pass_node
 from sendback.cli.output import emit
+from sendback.model.endpoint import MASK, masked_url
 
 _SECRET = frozenset({"password", "secret", "secrets", "api_key", "users", "dsn", "headers"})
 
@@ -53,7 +54,9 @@ def _flat(prefix: str, value: object) -> list[tuple[str, object]]:
     if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
         return [pair for n, inner in enumerate(value) for pair in _flat(f"{prefix}.{n}", inner)]
     masked = value and (_is_secret(prefix) or (prefix == "database_url" and "@" in str(value)))
-    return [(prefix, "********" if masked else value)]
+    if prefix.rpartition(".")[2] == "url":
+        value = masked_url(str(value))
+    return [(prefix, MASK if masked else value)]
 
 
 def _is_secret(key: str) -> bool:

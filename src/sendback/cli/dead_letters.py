@@ -53,6 +53,9 @@ def retry(node: Node, ids: tuple[int, ...], is_all: bool, destination: str | Non
     """Try the named ones again, now."""
     log = node.core.event_log(readonly=False)
     letters = _chosen(log, ids, destination, is_all=is_all)
+    known = {"finishing", *(found.name for found in node.core.catalog.destinations)}
+    for name in sorted({letter.consumer for letter in letters} - known):
+        raise NotFound(f"no destination is called {name!r} any more: nobody would try")
     emit(node, {"retried": log.deliveries.retry_dead_letters(letters)})
 
 

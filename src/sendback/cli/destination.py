@@ -89,22 +89,26 @@ def resume(node: Node, name: str) -> None:
 
 @destination.command("replay")
 @_name
-@click.option("--since", type=TIME, help="From what happened then on; else everything kept.")
+@click.option("--since", type=TIME, help="From what happened then on.")
+@click.option("--after", type=click.IntRange(min=0), help="From what has a seq above this on.")
 @pass_node
-def replay(node: Node, name: str, since: int | None) -> None:
-    """Deliver to NAME again what is still kept, with the same event ids."""
-    log = _log_for(node, name)
-    seq = log.first_seq() - 1 if since is None else log.seq_at(since)
-    before = log.cursor(name)
-    log.set_cursor(name, min(seq, before))
-    emit(node, {"destination": name, "from_seq": min(seq, before) + 1, "up_to_seq": before})
+def replay(node: Node, name: str, since: int | None, after: int | None) -> None:
+    """Deliver to NAME again what is still kept, with the same event ids.
+
+    From a time or a seq on; without either, everything.
+    """
+    if since is not None and after is not None:
+        raise click.UsageError("give either --since or --after")
+    before, seq = _log_for(node, name).replay(name, since_ms=since, after=after)
+    emit(node, {"destination": name, "from_seq": seq + 1, "up_to_seq": before})
 
 
 @destination.command("attempts")
 @_name
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, help="Newest first.  [20]")
+@click.option("--failed", is_flag=True, help="Only those that did not deliver.")
 @pass_node
-def attempts(node: Node, name: str, limit: int) -> None:
+def attempts(node: Node, name: str, limit: int, failed: bool) -> None:
     """Show the last attempts to deliver to NAME: result, status, duration, head of the answer."""
     _find(node, name)
     rows = [
@@ -118,6 +122,6 @@ def attempts(node: Node, name: str, limit: int) -> None:
             "milliseconds": one.duration_ms,
             "answer": one.answer,
         }
-        for one in node.core.event_log().deliveries.attempts(name, limit)
+        for one in node.core.event_log().deliveries.attempts(name, limit, failed_only=failed)
     ]
     emit(node, rows)

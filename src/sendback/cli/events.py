@@ -107,41 +107,36 @@ def _wait_for_log(node: Node, *, follow: bool) -> EventLog | None:
 @pass_node
 def status(node: Node) -> None:
     """Show for each destination and consumer what was tried, what waits and what is dead."""
+    from sendback.bootstrap.readings import consumer_readings
+
     try:
         log = node.core.event_log()
     except NotFound:
         emit(node, [])
         return
-    last, now_ms = log.last_seq(), time.time() * 1000
-    known = {state.name: state for state in log.deliveries.states()}
-    names = [*known, *(d.name for d in node.core.catalog.destinations if d.name not in known)]
-    rows = []
-    for name in sorted(names):
-        state = log.deliveries.state(name)
-        waiting = log.deliveries.oldest_waiting_ms(name)
-        parked = log.deliveries.parked_count(name)
-        rows.append(
-            {
-                "destination": name,
-                "state": state.state,
-                "first_attempts": state.first_attempts,
-                "retries": state.retries,
-                "delivered": state.delivered,
-                "backlog": last - state.seq + parked,
-                "parked": parked,
-                "oldest_age_seconds": round(max(0.0, now_ms - waiting) / 1000) if waiting else 0,
-                "dead_letters": log.deliveries.dead_count(name),
-                "expired": state.expired,
-                "failing_since": rfc3339(state.failing_since_ms) if state.failing_since_ms else "",
-                "reason": state.reason,
-            }
-        )
+    rows = [
+        {
+            "destination": one.name,
+            "state": one.state,
+            "first_attempts": one.first_attempts,
+            "retries": one.retries,
+            "delivered": one.delivered,
+            "backlog": one.backlog,
+            "parked": one.parked,
+            "oldest_age_seconds": round(one.oldest_age_s),
+            "dead_letters": one.dead_letters,
+            "expired": one.expired,
+            "failing_since": rfc3339(one.failing_since_ms) if one.failing_since_ms else "",
+            "reason": one.reason,
+        }
+        for one in consumer_readings(log, node.core.catalog.destinations)
+    ]
     emit(
         node,
         rows,
         columns=(
             "destination", "state", "first_attempts", "retries", "backlog", "oldest_age_seconds",
-            "dead_letters",
+            "dead_letters", "expired", "failing_since",
         ),
     )  # fmt: skip
 

@@ -27,6 +27,7 @@ _SIZE_KEYS = (
     "bouncemaxbytes",
     "journal.max_bytes",
     "events.max_bytes",
+    "events.disk_reserve_bytes",
     "submission.max_message_bytes",
 )
 

@@ -20,6 +20,7 @@ from sendback.model.catalog import (
     Peer,
     UrlDomain,
 )
+from sendback.model.endpoint import MASK, masked_url
 
 CatalogObject = (
     UrlDomain
@@ -30,7 +31,6 @@ CatalogObject = (
     | Destination
     | Peer
 )
-MASK = "********"
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -91,21 +91,32 @@ class Kind(msgspec.Struct, frozen=True):
             raise Malformed(f"{field or self.title}: {text}", field=field) from None
 
     def plain(self, item: CatalogObject, *, secrets: bool = False) -> dict[str, Any]:
-        """Plain values for people and machines; what is secret is masked unless asked for."""
+        """Plain values for people and machines; what is secret is masked unless asked for.
+
+        So is a password inside a url.
+        """
         values: dict[str, Any] = msgspec.to_builtins(item)
         return values if secrets else {name: self._shown(name, values[name]) for name in values}
 
     def unmasked(self, values: Mapping[str, Any], old: CatalogObject) -> dict[str, Any]:
-        """`values` where a secret that is still masked, as `plain` gave it, means "unchanged"."""
+        """`values` where a secret that is still masked, as `plain` gave it, means "unchanged".
+
+        Malformed for another url with the masked password.
+        """
         before = self.plain(old, secrets=True)
-        return {
+        found = {
             name: before[name]
-            if name in self.secrets and value and value == self._shown(name, before[name])
+            if name in (*self.secrets, "url") and value and value == self._shown(name, before[name])
             else value
             for name, value in values.items()
         }
+        if MASK in str(found.get("url", "")):  # another host must not be given the old password
+            raise Malformed("give the password of the new url too", field="url")
+        return found
 
     def _shown(self, field: str, value: Any) -> Any:
+        if field == "url" and isinstance(value, str):
+            return masked_url(value)
         if field not in self.secrets or not value:
             return value
         if isinstance(value, dict):

@@ -34,8 +34,11 @@ def halve(
     deliver: Callable[[Sequence[StoredEvent]], Outcome],
     *,
     max_batch: int,
+    any_failure: bool = False,
 ) -> Found:
     """The first `tried` of `events` failed together with `first`; find out because of whom.
+
+    `any_failure`: silence and a proxy's 502 may be an event's fault, too.
 
     Ends when the poison is found and something behind it was taken, or when ten tries in a row
     were in vain. Events that only fail are settled when another one was taken meanwhile.
@@ -57,7 +60,8 @@ def halve(
             if refused or failing:
                 break
             continue
-        if outcome.result is not Result.REFUSED and not is_fault(outcome):
+        is_suspect = outcome.result is Result.REFUSED or is_fault(outcome)
+        if not is_suspect and (not any_failure or _is_clear(outcome)):
             stopped_by = outcome
             break
         in_vain += 1
@@ -81,8 +85,14 @@ def halve(
 
 
 def is_fault(outcome: Outcome) -> bool:
-    """The receiver answered that it broke on this request: perhaps on what is in it."""
-    return outcome.result is Result.FAILED and outcome.status is not None and outcome.status >= 500
+    """The receiver answered that it broke on this request, or we did: perhaps on what is in it."""
+    has_answered = outcome.status is not None and outcome.status >= 500
+    return outcome.result is Result.FAILED and (has_answered or outcome.is_fault)
+
+
+def _is_clear(outcome: Outcome) -> bool:
+    """The receiver wants nothing at all, whatever is in it."""
+    return outcome.result is Result.GONE or outcome.retry_after is not None
 
 
 def _halves(part: list[StoredEvent]) -> list[list[StoredEvent]]:

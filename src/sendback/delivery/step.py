@@ -6,34 +6,37 @@ delivered, parked for tries of its own, or a dead letter. Two kinds of trouble:
 * the receiver takes nothing (an outage): the same batch is tried again, every 30 s at the latest,
   and only every 30 s when it failed more than half of the tries of the last minute; events that
   were due for longer than the window become dead letters;
-* it takes others but not this one: a batch refused, or failing three times, is halved until
-  the poison event is alone. Refused, it is a dead letter; failing, it is parked and tried on the
-  schedule of Standard Webhooks while the rest moves on.
+* it takes others but not this one: a batch refused, or failing three times, or in a long outage
+  every ten minutes, is halved until the poison event is alone. Refused, it is a dead letter;
+  failing, it is parked and tried on the schedule of Standard Webhooks while the rest moves on.
 """
 
 import random
 import time
 from bisect import bisect
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from sendback.delivery.breaker import Breaker
+from sendback.delivery.flight import Flight
 from sendback.delivery.halving import ALL_REFUSED, halve, is_fault
+from sendback.delivery.parking import Parking, reason_of
 from sendback.delivery.wanted import Filter
 from sendback.eventlog import Attempt, EventLog, Parked, StoredEvent
 from sendback.sinks import Outcome, Result, Sink
 
-#: Seconds before each next try of a parked event (Standard Webhooks); the last one repeats.
-SCHEDULE = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 #: Seconds before each next try while nothing is taken; the last one repeats.
 PROBES = (5, 10, 20, 30)
 #: The window of Standard Webhooks, 75 h 35 m.
 WINDOW_HOURS = 75.6
 _HALVE_AFTER = 3
-_PARKED_AT_ONCE = 10
+#: Failures of an outage among which one makes us look for an event that causes it: ten minutes.
+_DOUBT_EVERY = 20
 _AGED_AT_ONCE = 5000
 _SINGLES_AT_ONCE = 200
 _STEP_SECONDS = 1.0
+#: Rounds of parallel batches that one look at the log is good for, and its most events.
+_ROUNDS = 4
+_PAGE_EVENTS = 20_000
 #: Seconds of an outage after which so many of the probes were made.
 _PROBED = (5, 15, 35)
 
@@ -56,12 +59,14 @@ class Delivery:
         uniform: Callable[[float, float], float] = random.uniform,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
-        """`parallel` above 1 sends so many batches at once: their order is lost, and after a
-        failure some may come twice.
+        """`parallel` above 1 sends so many batches at once, if the sink can: their order is lost,
+        and after a failure up to `parallel` - 1 batches may come twice.
         """
         self.name = name
         self._log, self._state, self._sink, self._wanted = log, log.deliveries, sink, wanted
-        self._max_batch, self._parallel = max_batch, parallel
+        self._max_batch = max_batch
+        parallel = min(parallel, getattr(sink, "max_parallel", 1))  # a package's may not say
+        self._page = max_batch
         self._window_ms = int(window_hours * 3_600_000)
         self._clock, self._monotonic, self._uniform, self._say = clock, monotonic, uniform, say
         self._not_before = 0.0
@@ -72,7 +77,18 @@ class Delivery:
         self._stored_cursor = -1
         self._cursor = 0
         self._cursor_saved = 0.0
-        self._pool = ThreadPoolExecutor(parallel, f"deliver-{name}") if parallel > 1 else None
+        self._flight = Flight(name, parallel) if parallel > 1 else None
+        if parallel > 1:
+            self._page = max(max_batch, min(_PAGE_EVENTS, max_batch * parallel * _ROUNDS))
+        self._parking = Parking(
+            name,
+            log,
+            window_ms=self._window_ms,
+            clock=clock,
+            uniform=uniform,
+            say=say,
+            on_gone=self._disable,
+        )
 
     def step(self) -> bool:
         """Try to deliver what comes next; True when there was something to do.
@@ -91,7 +107,7 @@ class Delivery:
             return False
         if state.seq != self._stored_cursor:  # first step, or an operator moved it
             self._stored_cursor = self._cursor = state.seq
-        did_parked = self._try_parked()
+        did_parked = not self._failures and self._parking.try_due(self._attempt)
         return self._try_next() or did_parked
 
     def _go_on(self, failing_since_ms: int | None) -> None:
@@ -107,13 +123,16 @@ class Delivery:
         self._not_before = self._monotonic() + min(probe, max(0.0, probe - ago))
 
     def wait(self) -> float:
-        """Seconds until a step may have something to do although no new event came."""
-        return min(30.0, max(0.0, self._not_before - self._monotonic()) or 1.0)
+        """Seconds until a step may have something to do although no new event came.
+
+        A second at most: an operator who resumes is not kept waiting for the next probe.
+        """
+        return min(1.0, max(0.0, self._not_before - self._monotonic()) or 1.0)
 
     def close(self) -> None:
         """Let go of the sink."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._flight is not None:
+            self._flight.close()
         self._sink.close()
 
     def test(self, event: StoredEvent) -> Outcome:
@@ -126,7 +145,7 @@ class Delivery:
     # -- what comes next -------------------------------------------------------------------
 
     def _try_next(self) -> bool:
-        limit = self._max_batch * self._parallel
+        limit = self._page
         last = self._log.last_seq()
         page = self._log.read(self._cursor, limit, types=self._wanted.types)
         events = [event for event in page if self._wanted.wants(event)]
@@ -138,8 +157,8 @@ class Delivery:
         end = page[-1].seq if len(page) == limit else max(last, page[-1].seq)
         size = self._sink.max_batch or self._max_batch
         chunks = [events[i : i + size] for i in range(0, len(events), size)]
-        if self._pool is not None and not self._failures:
-            self._send_parallel(chunks, end)
+        if self._flight is not None and not self._failures:
+            self._send_parallel(self._flight, chunks, end)
         else:
             self._send_in_order(chunks[:_SINGLES_AT_ONCE], len(chunks), end)
         return True
@@ -194,13 +213,12 @@ class Delivery:
                 break
         self._save(attempts, delivered=delivered, is_retry=was_failing, failing=False)
 
-    def _send_parallel(self, chunks: list[list[StoredEvent]], end: int) -> None:
-        assert self._pool is not None
-        logs: list[list[Attempt]] = [[] for _ in chunks]
-        outcomes = list(self._pool.map(self._attempt, chunks, logs))
-        attempts = [attempt for log in logs for attempt in log]
+    def _send_parallel(self, flight: Flight, chunks: list[list[StoredEvent]], end: int) -> None:
+        stop = self._monotonic() + _STEP_SECONDS
+        sent = flight.send(chunks, self._attempt, lambda: self._monotonic() <= stop)
+        attempts = [attempt for one in sent for attempt in one.attempts]
         delivered = 0
-        for chunk, outcome in zip(chunks, outcomes, strict=True):
+        for number, (chunk, outcome, _) in enumerate(sent, start=1):
             if outcome.result is not Result.DELIVERED:
                 # Batches behind it may have arrived: they go again, with the same ids.
                 if delivered:
@@ -210,7 +228,7 @@ class Delivery:
                 return
             self._taken()
             delivered += len(chunk)
-            self._cursor = end if chunk is chunks[-1] else chunk[-1].seq
+            self._cursor = end if number == len(chunks) else chunk[-1].seq
         self._save(attempts, delivered=delivered, failing=False)
 
     def _taken(self) -> None:
@@ -227,12 +245,13 @@ class Delivery:
         """`events` are what comes next, of which the first `tried` just failed together."""
         self._failures += 1
         if outcome.result is Result.GONE:
-            self._state.set_state(self.name, "disabled", "the receiver answered 410 Gone")
-            self._say(f"ERROR destination {self.name}: the receiver answered 410 Gone; disabled")
+            self._disable()
             self._save(attempts, is_retry=self._failures > 1)
             return
-        is_poison = outcome.result is Result.REFUSED or (
-            is_fault(outcome) and self._failures >= _HALVE_AFTER
+        is_poison = (
+            outcome.result is Result.REFUSED
+            or (is_fault(outcome) and self._failures >= _HALVE_AFTER)
+            or self._is_time_to_doubt(outcome)
         )
         if (
             is_poison
@@ -240,9 +259,19 @@ class Delivery:
             and self._halve(events, tried, outcome, attempts)
         ):
             return
-        self._outage(events, outcome, attempts)
+        self._outage(outcome, attempts)
 
-    def _outage(self, events: list[StoredEvent], outcome: Outcome, attempts: list[Attempt]) -> None:
+    def _is_time_to_doubt(self, outcome: Outcome) -> bool:
+        """Now and then in a long outage: an event that kills the receiver, or takes it too long,
+        comes back as a 502 or 504 of the proxy before it, or as silence.
+        """
+        return outcome.retry_after is None and self._failures % _DOUBT_EVERY == _DOUBT_EVERY // 2
+
+    def _disable(self) -> None:
+        self._state.set_state(self.name, "disabled", "the receiver answered 410 Gone")
+        self._say(f"ERROR destination {self.name}: the receiver answered 410 Gone; disabled")
+
+    def _outage(self, outcome: Outcome, attempts: list[Attempt]) -> None:
         delay = PROBES[min(self._failures, len(PROBES)) - 1] * self._uniform(0.8, 1.2)
         if outcome.retry_after is not None:
             delay = max(delay, outcome.retry_after)
@@ -258,26 +287,28 @@ class Delivery:
         since = self._state.state(self.name).failing_since_ms
         self._save(attempts, is_retry=self._failures > 1, failing=True)
         if since is not None:
-            self._bury_aged(events, since, _reason(outcome))
+            self._bury_aged(since, reason_of(outcome))
 
-    def _bury_aged(self, events: list[StoredEvent], since_ms: int, reason: str) -> None:
-        """Events that were due for longer than the window become dead letters; oldest first,
-        without a gap, for a second at most.
+    def _bury_aged(self, since_ms: int, reason: str) -> None:
+        """Events that stand in the log for longer than the window, and were due all that time,
+        become dead letters; oldest first, without a gap, for a second at most.
         """
         before = int(self._clock() * 1000) - self._window_ms
         if since_ms > before:
             return
+        aged_to = self._log.recorded_before(before)
         buried, ends = 0, time.monotonic() + _STEP_SECONDS
-        while events and events[0].time_ms <= before:
+        while self._cursor < aged_to:
             page = self._log.read(self._cursor, _AGED_AT_ONCE, types=self._wanted.types)
-            events = [event for event in page if self._wanted.wants(event)]
-            young = next((i for i, event in enumerate(events) if event.time_ms > before), None)
-            aged = [(event.seq, self._failures, reason) for event in events[:young]]
-            if aged:
-                self._cursor = aged[-1][0]
-                self._save(bury=aged)
-                buried += len(aged)
-            if young is not None or time.monotonic() > ends:
+            page = [event for event in page if event.seq <= aged_to]
+            if not page:
+                break
+            self._cursor = page[-1].seq
+            wanted = filter(self._wanted.wants, page)
+            aged = [(event.seq, self._failures, reason) for event in wanted]
+            self._save(bury=aged)
+            buried += len(aged)
+            if time.monotonic() > ends:
                 break
         if buried:
             self._say(f"ERROR destination {self.name}: {buried} events became dead letters")
@@ -292,6 +323,7 @@ class Delivery:
             first,
             lambda part: self._attempt(part, attempts),
             max_batch=self._sink.max_batch or self._max_batch,
+            any_failure=self._is_time_to_doubt(first),
         )
         if found.settled == 0:
             return False
@@ -301,67 +333,20 @@ class Delivery:
         self._failures = 0  # a receiver that judges events is no outage
         self._refused_in_a_row += len(found.refused)
         self._cursor = events[found.settled - 1].seq
-        bury = [(event.seq, tries, _reason(why)) for event, why in found.refused]
+        bury = [(event.seq, tries, reason_of(why)) for event, why in found.refused]
         if bury:
             self._say(f"ERROR destination {self.name}: {len(bury)} refused events, dead letters")
         self._save(
             attempts,
             delivered=found.delivered,
             is_retry=True,
-            park=[self._parked(event, tries, why) for event, why in found.failing],
+            park=[self._parking.parked(event, tries, why) for event, why in found.failing],
             bury=bury,
             failing=False if found.delivered else None,
         )
         if found.stopped_by is not None:
             self._not_before = self._monotonic() + PROBES[0] * self._uniform(0.8, 1.2)
         return True
-
-    def _parked(self, event: StoredEvent, tries: int, outcome: Outcome) -> Parked:
-        now = int(self._clock() * 1000)
-        wait = int(SCHEDULE[0] * self._uniform(0.8, 1.2) * 1000)
-        return Parked(event.seq, tries, now + wait, now, _reason(outcome))
-
-    # -- parked events ---------------------------------------------------------------------
-
-    def _try_parked(self) -> bool:
-        due = self._state.due(self.name, _PARKED_AT_ONCE)
-        if not due or self._failures:
-            return False
-        events = {event.seq: event for event in self._log.get([item.seq for item in due])}
-        for item in due:
-            event = events.get(item.seq)
-            if event is None:
-                self._state.note(self.name, unpark=[item.seq])
-                continue
-            attempts: list[Attempt] = []
-            outcome = self._attempt([event], attempts)
-            self._settle_parked(item, outcome, attempts)
-            if outcome.result is Result.THROTTLED or outcome.result is Result.GONE:
-                break
-        return True
-
-    def _settle_parked(self, item: Parked, outcome: Outcome, attempts: list[Attempt]) -> None:
-        now = int(self._clock() * 1000)
-        tries = item.tries + 1
-        if outcome.result is Result.DELIVERED:
-            self._state.note(
-                self.name, attempts=attempts, is_retry=True, delivered=1, unpark=[item.seq]
-            )
-        elif outcome.result is Result.REFUSED or now - item.since_ms > self._window_ms:
-            self._say(f"ERROR destination {self.name}: event {item.seq} became a dead letter")
-            self._state.note(
-                self.name,
-                attempts=attempts,
-                is_retry=True,
-                unpark=[item.seq],
-                bury=[(item.seq, tries, _reason(outcome))],
-            )
-        else:
-            wait = SCHEDULE[min(tries, len(SCHEDULE)) - 1] * self._uniform(0.8, 1.2)
-            wait = max(wait, outcome.retry_after or 0.0)
-            next_ms = min(now + int(wait * 1000), item.since_ms + self._window_ms + 1)
-            again = Parked(item.seq, tries, next_ms, item.since_ms, _reason(outcome))
-            self._state.note(self.name, attempts=attempts, is_retry=True, park=[again])
 
     # -- one attempt -----------------------------------------------------------------------
 
@@ -371,7 +356,8 @@ class Delivery:
         try:
             outcome = self._sink.deliver(batch)
         except Exception as error:  # noqa: BLE001 - a sink's own fault must not end its thread
-            outcome = Outcome(Result.FAILED, None, f"fault in the sink: {type(error).__name__}")
+            text = f"fault in the sink: {type(error).__name__}"
+            outcome = Outcome(Result.FAILED, None, text, is_fault=True)
         if outcome.result in (Result.DELIVERED, Result.FAILED):  # others speak for themselves
             self._breaker.note(outcome.result is Result.DELIVERED)
         attempts.append(
@@ -388,8 +374,3 @@ class Delivery:
             )
         )
         return outcome
-
-
-def _reason(outcome: Outcome) -> str:
-    status = f"{outcome.status} " if outcome.status else ""
-    return f"{outcome.result.value}: {status}{outcome.answer}"[:1000]

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from sendback.errors import NotFound
-
 Query = Callable[[str, Sequence[object]], list[Any]]
 Write = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
@@ -211,6 +209,11 @@ class Deliveries:
         sql = "select count(*) from dead_letters where (? is null or consumer = ?)"
         return int(self._query(sql, (consumer, consumer))[0][0])
 
+    def dead_counts(self) -> dict[str, int]:
+        """How many dead letters each has that has any."""
+        sql = "select consumer, count(*) from dead_letters group by consumer"
+        return {str(name): int(count) for name, count in self._query(sql, ())}
+
     def drop_dead_letters(self, ids: Iterable[int]) -> int:
         """Delete them for good; how many there were."""
         with self._write() as db:
@@ -219,7 +222,7 @@ class Deliveries:
             return db.total_changes - before
 
     def retry_dead_letters(self, letters: Sequence[DeadLetter]) -> int:
-        """Park them for an immediate try; how many. One whose event was pruned: NotFound.
+        """Park them for an immediate try; how many. An event that was pruned is kept again.
 
         Records of `finishing` become pending again.
         """
@@ -233,11 +236,7 @@ class Deliveries:
                         (letter.body, now, now),
                     )
                 else:
-                    known = db.execute("select 1 from events where seq = ?", (letter.seq,))
-                    if known.fetchone() is None:
-                        raise NotFound(
-                            f"event {letter.seq} of dead letter {letter.id} is no longer kept"
-                        )
+                    _keep_again(db, letter.id)
                     db.execute(
                         "insert or replace into parked values (?, ?, 0, ?, ?, ?)",
                         (letter.consumer, letter.seq, now, now, "retried by hand"),
@@ -245,19 +244,26 @@ class Deliveries:
                 db.execute("delete from dead_letters where id = ?", (letter.id,))
         return len(letters)
 
-    def attempts(self, consumer: str, limit: int = 50) -> list[Attempt]:
-        """The newest attempts, newest first."""
+    def attempts(
+        self, consumer: str, limit: int = 50, *, failed_only: bool = False
+    ) -> list[Attempt]:
+        """The newest attempts, newest first; `failed_only`: those that did not deliver."""
         sql = (
             "select consumer, at_ms, first_seq, last_seq, count, outcome, status, duration_ms,"
-            " answer from attempts where consumer = ? order by id desc limit ?"
+            " answer from attempts where consumer = ? and (outcome <> 'delivered' or not ?)"
+            " order by id desc limit ?"
         )
-        return [Attempt(*row) for row in self._query(sql, (consumer, limit))]
+        return [Attempt(*row) for row in self._query(sql, (consumer, failed_only, limit))]
 
     def oldest_waiting_ms(self, consumer: str) -> int | None:
-        """When the oldest event that the consumer has not had was recorded."""
-        sql = "select recorded_ms from events where seq > ? order by seq limit 1"
-        rows = self._query(sql, (self.state(consumer).seq,))
-        return int(rows[0][0]) if rows else None
+        """When the oldest event that the consumer has not had was recorded, parked or not."""
+        sql = (
+            "select min(recorded_ms) from (select * from (select recorded_ms from events"
+            " where seq > ? order by seq limit 1) union all select events.recorded_ms"
+            " from parked join events using (seq) where consumer = ?)"
+        )
+        found = self._query(sql, (self.state(consumer).seq, consumer))[0][0]
+        return None if found is None else int(found)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
@@ -265,3 +271,14 @@ class Deliveries:
 
 def _ensure(db: sqlite3.Connection, consumer: str) -> None:
     db.execute("insert or ignore into consumers (name, seq) values (?, 0)", (consumer,))
+
+
+def _keep_again(db: sqlite3.Connection, letter: int) -> None:
+    """The event of a dead letter stands in the log, at its old place, when it was pruned."""
+    db.execute(
+        "insert or ignore into events (seq, event_id, type, time_ms, recorded_ms, body)"
+        " select seq, event_id, type, json_extract(cast(body as text), '$.event_time_ms'),"
+        " json_extract(cast(body as text), '$.event_time_ms'), body from dead_letters"
+        " where id = ?",
+        (letter,),
+    )

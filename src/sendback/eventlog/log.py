@@ -127,7 +127,7 @@ class EventLog:
         `since_ms` is the event's own time. `email` compares without regard to case.
         """
         if since_ms is not None:
-            after_seq = max(after_seq, self._recorded_before(since_ms))
+            after_seq = max(after_seq, self.recorded_before(since_ms - _CLOCK_SLACK_MS))
         where, arguments = ["seq > ?"], cast("list[object]", [after_seq])
         if types is not None:
             wanted = list(types)
@@ -169,19 +169,22 @@ class EventLog:
     def seq_at(self, time_ms: int) -> int:
         """A cursor from which reading gives everything that happened at `time_ms` or later."""
         sql = "select seq from events where seq > ? and time_ms >= ? order by seq limit 1"
-        rows = self._query(sql, (self._recorded_before(time_ms), time_ms))
+        low = self.recorded_before(time_ms - _CLOCK_SLACK_MS)
+        rows = self._query(sql, (low, time_ms))
         return int(rows[0][0]) - 1 if rows else self.last_seq()
 
-    def _recorded_before(self, time_ms: int) -> int:
-        """A seq up to which nothing can have happened at `time_ms` or later, found by halving:
-        events are recorded after they happen, and clocks are wrong by less than an hour.
+    def recorded_before(self, time_ms: int) -> int:
+        """The seq up to which all that is kept was recorded before that time, found by halving.
+
+        Events are recorded after they happen, and clocks are wrong by less than an hour: what is
+        before the time less an hour can't have happened at it or later.
         """
         low, high = self.first_seq() - 1, self.last_seq()
         sql = "select seq, recorded_ms from events where seq > ? order by seq limit 1"
         while low < high:
             middle = (low + high) // 2
             rows = self._query(sql, (middle,))
-            if rows and rows[0][1] < time_ms - _CLOCK_SLACK_MS:
+            if rows and rows[0][1] < time_ms:
                 low = int(rows[0][0])
             else:
                 high = middle
@@ -200,6 +203,19 @@ class EventLog:
     def set_cursor(self, consumer: str, seq: int) -> None:
         """The consumer has dealt with everything up to `seq`."""
         self.deliveries.move(consumer, seq)
+
+    def replay(
+        self, consumer: str, *, since_ms: int | None = None, after: int | None = None
+    ) -> tuple[int, int]:
+        """Move the cursor back: to what happened since then, to what is `after` a seq, or to all
+        that is kept; never forward. Where it was, and where it is now.
+        """
+        before = self.cursor(consumer)
+        if after is None:
+            after = self.first_seq() - 1 if since_ms is None else self.seq_at(since_ms)
+        seq = min(max(0, after), before)
+        self.set_cursor(consumer, seq)
+        return before, seq
 
     # -- what finishing keeps here ---------------------------------------------------------
 

@@ -5,18 +5,23 @@ age, and by size only when nobody living waits for them (`make_room`); either is
 `expired` on the consumer that missed them.
 """
 
+import json
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from sendback.errors import Unavailable
 from sendback.eventlog.delivery import Query, Write
 
 _CHUNK = 5000
 _PAGES_A_CHUNK = 4000
-#: Attempts are kept this long, and never more than this many of one consumer.
+#: Attempts are kept this long; of one consumer never more than so many that delivered, and so many
+#: that did not: a busy destination makes millions of the first kind a day, of the second it can't.
 ATTEMPT_DAYS = 7
-ATTEMPTS_KEPT = 10_000
+DELIVERED_KEPT = 20_000
+FAILED_KEPT = 100_000
 
 
 class Retention:
@@ -32,6 +37,14 @@ class Retention:
             for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * page_size)
+
+    def free_bytes(self) -> int:
+        """What the disk that holds the file has free for us. Unavailable when it can't be asked."""
+        try:
+            found = os.statvfs(self._path.parent)
+        except OSError as error:
+            raise Unavailable(f"the disk of {self._path} can't be asked: {error}") from error
+        return found.f_bavail * found.f_frsize
 
     def prune(
         self, *, keep_ms: int, max_bytes: int, consumers: Iterable[str], chunks: int = 4
@@ -104,7 +117,7 @@ class Retention:
             return {}
         with self._write() as db:
             missed = {name: _expire(db, name, cut) for name in dead}
-            _delete_up_to(db, cut)
+            _delete_up_to(db, cut, [*dead, *living])
         return missed
 
     def _kept(self) -> tuple[int, int] | None:
@@ -136,7 +149,7 @@ class Retention:
         with self._write() as db:
             for name in names:
                 _expire(db, name, cut)
-            gone = _delete_up_to(db, cut)
+            gone = _delete_up_to(db, cut, names)
         self._give_back()
         return gone
 
@@ -156,16 +169,22 @@ class Retention:
             db.execute("delete from dedupe where expires_ms < ?", (now,))
             db.execute("delete from attempts where at_ms < ?", (now - ATTEMPT_DAYS * 86_400_000,))
             for (name,) in db.execute("select distinct consumer from attempts").fetchall():
-                db.execute(
-                    "delete from attempts where consumer = ? and id <= (select id from attempts"
-                    " where consumer = ? order by id desc limit 1 offset ?)",
-                    (name, name, ATTEMPTS_KEPT),
-                )
+                for comparison, kept in (("=", DELIVERED_KEPT), ("<>", FAILED_KEPT)):
+                    ours = f"consumer = ? and outcome {comparison} 'delivered'"
+                    db.execute(
+                        f"delete from attempts where {ours} and id <= (select id from attempts"  # noqa: S608
+                        f" where {ours} order by id desc limit 1 offset ?)",
+                        (name, name, kept),
+                    )
 
 
-def _delete_up_to(db: sqlite3.Connection, cut: int) -> int:
-    sql = "delete from events where seq <= ? and seq not in (select seq from parked)"
-    return int(db.execute(sql, (cut,)).rowcount)
+def _delete_up_to(db: sqlite3.Connection, cut: int, names: list[str]) -> int:
+    """Parked events of the consumers `names` stay; those of one that was removed go."""
+    sql = (
+        "delete from events where seq <= ? and seq not in (select seq from parked"
+        " where consumer in (select value from json_each(?)))"
+    )
+    return int(db.execute(sql, (cut, json.dumps(names))).rowcount)
 
 
 def _expire(db: sqlite3.Connection, consumer: str, cut: int) -> int:

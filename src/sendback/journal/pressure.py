@@ -2,7 +2,7 @@
 
 The worker writes it while it is high; readers also look at the journal themselves, for when the
 worker is down.
-From 0.9 on SMTP answers 452; redirects go on.
+From 0.9 on SMTP answers 452, until it is below 0.85 again; redirects go on.
 """
 
 import contextlib
@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 REFUSE_FROM = 0.9
+TAKE_BELOW = 0.85
+"""Apart from the other, or a value about it would be an alert every second."""
 _LOOK_SECONDS = 1.0
 _SCAN_SECONDS = 5.0
 
@@ -20,17 +22,20 @@ class PressureGauge:
 
     def __init__(self, path: Path) -> None:
         self._path = Path(path)
+        self._is_high = self._path.exists()  # by the worker before this one
 
-    def write(self, value: float) -> None:
-        """Say how full it is, 0 to 1 and above; below 0.9 the file goes. Never raises."""
-        if value < REFUSE_FROM:
+    def write(self, value: float) -> bool:
+        """Say how full it is, 0 to 1 and above; True while SMTP has to refuse. Never raises."""
+        self._is_high = value >= (TAKE_BELOW if self._is_high else REFUSE_FROM)
+        if not self._is_high:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
-            return
+            return False
         hidden = self._path.with_suffix(".tmp")
         with contextlib.suppress(OSError):
-            hidden.write_text(f"{value:.4f}\n")
+            hidden.write_text(f"{max(value, REFUSE_FROM):.4f}\n")
             hidden.replace(self._path)
+        return True
 
 
 class Pressure:

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from sendback.errors import Malformed
+from sendback.model.endpoint import check_headers, secret_base64
 from sendback.model.events import EVENT_TYPES
 from sendback.model.facts import Privacy, Storage
 
@@ -222,8 +223,9 @@ class Destination(_Object, frozen=True, kw_only=True):
     bots: Literal["all", "only", "none"] = "all"
     max_batch_size: int = 500
     parallel: int = 1
-    """Batches in flight at once; above 1 the order between batches is lost."""
+    """Batches in flight at once, webhooks only; above 1 the order between batches is lost."""
     max_retry_hours: float = 75.6
+    """What was due for longer becomes a dead letter; up to 168, seven days."""
     allow_private_networks: bool = False
 
     def __post_init__(self) -> None:
@@ -231,10 +233,21 @@ class Destination(_Object, frozen=True, kw_only=True):
         unknown = set(self.events) - {"all", *EVENT_TYPES}
         if unknown:
             raise Malformed(f"no such event type: {', '.join(sorted(unknown))}", field="events")
+        for field, wanted in (("events", self.events), ("mail_classes", self.mail_classes)):
+            if not wanted:
+                raise Malformed(f"{field} names at least one, or all", field=field)
         if not 1 <= self.max_batch_size <= 10_000:
             raise Malformed("max_batch_size is 1 to 10000", field="max_batch_size")
         if not 1 <= self.parallel <= 64:
             raise Malformed("parallel is 1 to 64", field="parallel")
+        if self.parallel > 1 and self.type not in ("webhook", "plugin"):
+            raise Malformed("only a webhook takes several batches at once", field="parallel")
+        if not 0 < self.max_retry_hours <= 168:
+            raise Malformed("max_retry_hours is more than 0, 168 at most", field="max_retry_hours")
+        check_headers(self.headers)
+        for field, secrets in (("secret", (self.secret,)), ("secrets", self.secrets)):
+            for secret in filter(None, secrets):
+                secret_base64(secret, field=field)
         if not self.url:
             raise Malformed("a destination needs a url", field="url")
         if self.type == "webhook" and not re.match(r"https?://[^/?#\s]+", self.url):

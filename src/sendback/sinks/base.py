@@ -58,6 +58,8 @@ class Outcome(NamedTuple):
     """The head of the answer, or the error, for people."""
     retry_after: float | None = None
     """Seconds the receiver asked us to wait."""
+    is_fault: bool = False
+    """The receiver, or our own code, broke: perhaps on what is in one of the events."""
 
 
 class Sink(Protocol):
@@ -66,6 +68,10 @@ class Sink(Protocol):
     @property
     def max_batch(self) -> int:
         """Most events that one `deliver` can take; 0 for no limit of its own."""
+
+    @property
+    def max_parallel(self) -> int:
+        """How many threads may be in `deliver` at once; one that does not say it takes one."""
 
     def deliver(self, batch: Sequence[StoredEvent]) -> Outcome:
         """Hand over the batch, at least once; never raises for what the receiver does.

@@ -6,6 +6,7 @@ a checked address: what a name resolves to a moment later does not matter.
 
 import ipaddress
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -16,6 +17,9 @@ Resolve = Callable[[str, int], list[str]]
 WEB_PORTS = frozenset((80, 443))
 #: The system's resolver has no deadline of its own.
 RESOLVE_SECONDS = 2.0
+#: Look-ups that hang hold a thread until the system gives up, some ten seconds; the names of others
+#: must find one meanwhile.
+_RESOLVERS = 64
 _resolvers: ThreadPoolExecutor | None = None
 
 #: Ranges that `ipaddress` calls global although they lead elsewhere.
@@ -29,6 +33,9 @@ _TUNNELS = tuple(
         "::/96",  # IPv4-compatible, RFC 4291
         "fec0::/10",  # site-local, RFC 3879
         "192.88.99.0/24",  # 6to4 relays, RFC 7526
+        "192.0.0.0/24",  # protocol assignments, RFC 6890; some Pythons know half of it
+        "3fff::/20",  # documentation, RFC 9637
+        "5f00::/16",  # segment identifiers, RFC 9602
     )
 )
 
@@ -36,7 +43,7 @@ _TUNNELS = tuple(
 def resolve_by_system(host: str, port: int) -> list[str]:
     """The addresses of a host, as the system knows them. Unavailable after two seconds."""
     global _resolvers
-    _resolvers = _resolvers or ThreadPoolExecutor(8, "resolve")
+    _resolvers = _resolvers or ThreadPoolExecutor(_RESOLVERS, "resolve")
     asked = _resolvers.submit(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
     try:
         found = asked.result(RESOLVE_SECONDS)
@@ -54,11 +61,9 @@ def is_public(address: str) -> bool:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        elif ip.scope_id is not None:
-            return False
+    # No resolver gives a mapped address for a name of the public internet.
+    if ip.version == 6 and (ip.ipv4_mapped is not None or ip.scope_id is not None):
+        return False
     if not ip.is_global or ip.is_multicast or ip.is_reserved:
         return False
     return not any(ip in network for network in _TUNNELS if network.version == ip.version)
@@ -76,6 +81,11 @@ class Guard:
     ) -> None:
         """`ports`: those allowed; private networks allowed means any port, too."""
         self._allow_private, self._ports, self._resolve = allow_private_networks, ports, resolve
+
+    @property
+    def allows_private_networks(self) -> bool:
+        """True when nothing is refused: then a socket of this machine may be meant, too."""
+        return self._allow_private
 
     def addresses(self, host: str, port: int) -> list[str]:
         """Checked addresses of the host. Malformed for a forbidden one, Unavailable for none."""
@@ -100,11 +110,17 @@ class Guard:
         return found
 
     def connect(self, host: str, port: int, timeout: float) -> socket.socket:
-        """A connection to a checked address. Malformed, Unavailable, or the last OSError."""
+        """A connection to a checked address. Malformed, Unavailable, or the last OSError.
+
+        `timeout` is for all of it: an address that does not answer leaves the others their share.
+        """
+        ends = time.monotonic() + timeout
         last: OSError | None = None
-        for address in self.addresses(host, port):
+        addresses = self.addresses(host, port)
+        for number, address in enumerate(addresses):
+            share = (ends - time.monotonic()) / (len(addresses) - number)
             try:
-                return socket.create_connection((address, port), timeout)
+                return socket.create_connection((address, port), max(0.01, share))
             except OSError as error:
                 last = error
         assert last is not None

@@ -1,16 +1,15 @@
 """One HTTP exchange with a deadline over all of it, through the guard.
 
-Timeouts of sockets count each operation: a receiver that drips an octet a second never meets one.
-So a watchdog shuts the connection down when the time is over.
+Timeouts of sockets count each operation, so a watchdog shuts the connection down when the time is
+over.
 """
 
 import contextlib
 import http.client
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,10 +18,9 @@ from urllib3.exceptions import HTTPError
 
 from sendback.errors import SendbackError
 from sendback.sinks.guard import Guard
+from sendback.sinks.watchdog import watchdog
 
 MAX_ANSWER = 64 * 1024
-_LOOK_SECONDS = 0.1
-_IDLE_LOOKS = 50
 
 
 class Answer(NamedTuple):
@@ -89,8 +87,8 @@ class HttpConnection:
             return self._exchange(body, headers, ends)
         except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as error:
             self.close()
-            if not is_kept:
-                raise NoAnswer(_text(error)) from None
+            if not is_kept or time.monotonic() >= ends:
+                raise NoAnswer(self._why(error, ends)) from None
         except _FAULTS as error:
             self.close()
             raise NoAnswer(self._why(error, ends)) from None
@@ -112,10 +110,12 @@ class HttpConnection:
         connection.timeout = max(0.01, ends - time.monotonic())
         if connection.sock is not None:
             connection.sock.settimeout(connection.timeout)
-        with _watchdog.watch(connection, ends):
-            connection.request(
-                "POST", self._target, body=body, headers=headers, preload_content=False
-            )
+        with watchdog.watch(ends, connection.shut_down):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                # It may have answered before it had read all, 413 for one, and hung up.
+                connection.request(
+                    "POST", self._target, body=body, headers=headers, preload_content=False
+                )
             response = connection.getresponse()
             try:
                 data = response.read(MAX_ANSWER + 1, decode_content=False) or b""
@@ -150,42 +150,3 @@ _FAULTS = (OSError, HTTPError, http.client.HTTPException, SendbackError, ValueEr
 
 def _text(error: BaseException) -> str:
     return str(error) or type(error).__name__
-
-
-class _Watchdog:
-    """Shuts down connections whose time is over; one thread for all, gone when none is watched."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._watched: dict[_Guarded, float] = {}
-        self._is_running = False
-
-    @contextlib.contextmanager
-    def watch(self, connection: _Guarded, ends: float) -> Iterator[None]:
-        """In the block the connection works until `ends` (monotonic), give or take 0.1 s."""
-        with self._lock:
-            self._watched[connection] = ends
-            if not self._is_running:
-                self._is_running = True
-                threading.Thread(target=self._run, name="webhook-watchdog", daemon=True).start()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._watched.pop(connection, None)
-
-    def _run(self) -> None:
-        idle = 0
-        while idle < _IDLE_LOOKS:
-            time.sleep(_LOOK_SECONDS)
-            now = time.monotonic()
-            with self._lock:
-                over = [one for one, ends in self._watched.items() if ends < now]
-                idle = 0 if self._watched else idle + 1
-                if idle == _IDLE_LOOKS:
-                    self._is_running = False
-            for connection in over:
-                connection.shut_down()
-
-
-_watchdog = _Watchdog()

@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import nats
 import nats.errors
@@ -32,6 +32,7 @@ class JetStreamSink:
     """`nats://[user:password@]host[:4222]/PREFIX`; the prefix is `sendback.events` by default."""
 
     max_batch = 0
+    max_parallel = 1
 
     def __init__(self, url: str, guard: Guard) -> None:
         """Misconfigured when the url is no nats:// or tls:// one."""
@@ -42,7 +43,8 @@ class JetStreamSink:
                 hint="nats://host:4222/sendback.events",
             )
         self._scheme, self._host, self._port = parts.scheme, parts.hostname, parts.port or 4222
-        self._user, self._password = parts.username, parts.password
+        self._user = None if parts.username is None else unquote(parts.username)
+        self._password = None if parts.password is None else unquote(parts.password)
         self._prefix = parts.path.strip("/").replace("/", ".") or "sendback.events"
         self._guard = guard
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -86,30 +88,8 @@ class JetStreamSink:
         return Outcome(Result.DELIVERED, None, f"{len(batch)} acknowledged, {repeated} known")
 
     async def _connect(self) -> JetStreamContext:
-        address = (await asyncio.to_thread(self._guard.addresses, self._host, self._port))[0]
-        shown = f"[{address}]" if ":" in address else address
-        options: dict[str, Any] = {}
-        if self._scheme == "tls":
-            options["tls_hostname"] = self._host
-        lost = asyncio.get_running_loop().create_future()
-
-        async def note_loss() -> None:
-            if not lost.done():
-                lost.set_result(None)
-
-        client = await nats.connect(
-            f"{self._scheme}://{shown}:{self._port}",
-            user=self._user,
-            password=self._password,
-            allow_reconnect=False,  # when to try again is delivery's business
-            max_reconnect_attempts=1,
-            reconnect_time_wait=0.1,
-            connect_timeout=5,
-            error_cb=_quiet,
-            closed_cb=note_loss,
-            **options,
-        )
-        self._client, self._lost = client, lost
+        client, self._lost = await self._connect_to_any()
+        self._client = client
         stream = client.jetstream(publish_async_max_pending=10_000)
         try:
             await stream.find_stream_name_by_subject(f"{self._prefix}.scomp")
@@ -123,6 +103,41 @@ class JetStreamSink:
             )
         self._stream = stream
         return stream
+
+    async def _connect_to_any(self) -> tuple[Client, "asyncio.Future[None]"]:
+        """A client at the first checked address that answers, and what is done when it is gone."""
+        options: dict[str, Any] = {}
+        if self._scheme == "tls":
+            options["tls_hostname"] = self._host
+
+        addresses = await asyncio.to_thread(self._guard.addresses, self._host, self._port)
+        for number, address in enumerate(addresses, start=1):
+            shown = f"[{address}]" if ":" in address else address
+            client, lost = Client(), asyncio.get_running_loop().create_future()
+
+            async def note_loss(lost: "asyncio.Future[None]" = lost) -> None:
+                if not lost.done():
+                    lost.set_result(None)
+
+            try:
+                await client.connect(
+                    f"{self._scheme}://{shown}:{self._port}",
+                    user=self._user,
+                    password=self._password,
+                    allow_reconnect=False,  # when to try again is delivery's business
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    connect_timeout=max(1, int(10 / len(addresses))),
+                    error_cb=_quiet,
+                    closed_cb=note_loss,
+                    **options,
+                )
+            except (TimeoutError, OSError, nats.errors.Error):
+                if number == len(addresses):
+                    raise
+            else:
+                return client, lost
+        raise Unavailable(f"{self._host} has no address")
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """In our own loop, whose thread keeps the connection's pings going between batches."""

@@ -22,6 +22,7 @@ class NdjsonSink:
     """One file; beyond `rotate_bytes` (0: never) it becomes `NAME.YYYYMMDDTHHMMSS[.gz]`."""
 
     max_batch = 0
+    max_parallel = 1
 
     def __init__(
         self,
@@ -52,12 +53,16 @@ class NdjsonSink:
                 raise
             finally:
                 fcntl.flock(fd, fcntl.LOCK_UN)
-            if self._rotate_bytes and size + len(data) >= self._rotate_bytes:
-                self._rotate()
         except OSError as error:
             self.close()
             return Outcome(Result.FAILED, None, f"{self._path}: {error.strerror or error}")
-        return Outcome(Result.DELIVERED)
+        answer = ""
+        if self._rotate_bytes and size + len(data) >= self._rotate_bytes:
+            try:
+                self._rotate()
+            except OSError as error:  # the lines are safe: failing would write them again for ever
+                answer = f"not rotated: {error.strerror or error}"
+        return Outcome(Result.DELIVERED, None, answer)
 
     def _open_locked(self) -> int:
         """The file under this name, locked: whoever rewrites it took its name away first."""
@@ -76,7 +81,10 @@ class NdjsonSink:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(self._path, flags, 0o640)
-        _cut_torn_line(self._fd)
+        if os.fstat(self._fd).st_size:
+            _cut_torn_line(self._fd)
+        else:  # perhaps new: a synced file without its name in the folder would be lost
+            _sync_folder(self._path.parent)
         return self._fd
 
     def _is_named(self, fd: int) -> bool:
@@ -119,10 +127,24 @@ def _cut_torn_line(fd: int) -> None:
         os.ftruncate(fd, end)
 
 
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _pack(path: Path) -> None:
-    """Compress beside, then take the name: a crash leaves the plain file."""
+    """Compress beside, sync, then take the name: a crash or a full disk leaves the plain file."""
     hidden = path.with_name(f".{path.name}.gz.tmp")
-    with path.open("rb") as plain, gzip.open(hidden, "wb", 6) as packed:
-        shutil.copyfileobj(plain, packed, 1024 * 1024)
-    hidden.rename(path.with_name(path.name + ".gz"))
-    path.unlink()
+    try:
+        with path.open("rb") as plain, hidden.open("wb") as file:
+            with gzip.open(file, "wb", 6) as packed:
+                shutil.copyfileobj(plain, packed, 1024 * 1024)
+            file.flush()
+            os.fsync(file.fileno())
+        hidden.rename(path.with_name(path.name + ".gz"))
+        path.unlink()
+    except OSError:
+        hidden.unlink(missing_ok=True)

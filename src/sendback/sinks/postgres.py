@@ -6,15 +6,20 @@ docs/howto/receive-webhooks.md.
 """
 
 import contextlib
+import os
+import socket
+import time
 from collections.abc import Sequence
 from typing import Any, LiteralString
+from urllib.parse import unquote
 
 import psycopg
 from psycopg import conninfo, sql
 
-from sendback.errors import Misconfigured, SendbackError
+from sendback.errors import Malformed, Misconfigured, SendbackError
 from sendback.sinks.base import Outcome, Result, StoredEvent
 from sendback.sinks.guard import Guard
+from sendback.sinks.watchdog import watchdog
 
 #: The default table; another is named by `?table=NAME` or `?table=SCHEMA.NAME` in the url.
 TABLE = "sendback_events"
@@ -46,17 +51,25 @@ select event_id, event_type, to_timestamp(time_ms / 1000.0), coalesce(body->>'se
 from sendback_staging
 on conflict (event_id) do nothing
 """
-_SECONDS = 15
+#: As for database connections: nothing that reads files or sends the password elsewhere.
+_PARAMETERS = frozenset(
+    ("host", "port", "dbname", "user", "password", "sslmode", "sslrootcert",
+     "target_session_attrs", "application_name")
+)  # fmt: skip
 
 
 class PostgresSink:
     """One table; one connection, opened when it is needed."""
 
     max_batch = 0
+    max_parallel = 1
 
-    def __init__(self, url: str, guard: Guard) -> None:
-        """`url`: postgresql://... or a libpq conninfo. Misconfigured when it is neither."""
-        dsn, _, query = url.partition("?table=")
+    def __init__(self, url: str, guard: Guard, *, seconds: float = 15.0) -> None:
+        """`url`: postgresql://... or a libpq conninfo. Misconfigured when it is neither.
+
+        `seconds`: for a batch from its first octet to the commit, whatever the server does.
+        """
+        dsn, table = _without_table(url)
         try:
             self._parameters = conninfo.conninfo_to_dict(dsn)
         except psycopg.ProgrammingError:
@@ -64,18 +77,32 @@ class PostgresSink:
                 "the url of a postgres destination is no connection string",
                 hint="postgresql://user:password@host/database?table=NAME",
             ) from None
-        name = sql.Identifier(*(query or TABLE).split("."))
+        unknown = self._parameters.keys() - _PARAMETERS
+        if unknown:
+            raise Misconfigured(
+                f"the url of a postgres destination may not set {', '.join(sorted(unknown))}",
+                hint=f"it may set table, {', '.join(sorted(_PARAMETERS))}",
+            )
+        name = sql.Identifier(*(table or TABLE).split("."))
         self._ddl = sql.SQL(DDL).format(table=name)
         self._insert = sql.SQL(_INSERT).format(table=name)
         self._guard = guard
         self._db: psycopg.Connection[Any] | None = None
+        self._wire: socket.socket | None = None
+        self._seconds = seconds
 
     def deliver(self, batch: Sequence[StoredEvent]) -> Outcome:
         """On DELIVERED every event is committed, once. REFUSED: the server rejects a value."""
         lines = b"".join(map(_line, batch))
         try:
             db = self._connection()
-            with db.transaction(), db.cursor() as cursor:
+            ends = time.monotonic() + self._seconds
+            # A server that froze answers nothing, and its kernel still acknowledges.
+            with (
+                watchdog.watch(ends, self._shut_down),
+                db.transaction(),
+                db.cursor() as cursor,
+            ):
                 cursor.execute(_STAGING)
                 with cursor.copy("copy sendback_staging from stdin") as copy:
                     copy.write(lines)
@@ -91,20 +118,27 @@ class PostgresSink:
     def _connection(self) -> psycopg.Connection[Any]:
         if self._db is not None and not self._db.closed:
             return self._db
+        milliseconds = int(self._seconds * 1000)
         parameters: dict[str, Any] = {
-            "connect_timeout": _SECONDS,
-            "options": f"-c statement_timeout={_SECONDS * 1000}",
+            "options": f"-c statement_timeout={milliseconds}",
             "application_name": "sendback",
-            "tcp_user_timeout": _SECONDS * 1000,
+            "tcp_user_timeout": milliseconds,
             **self._parameters,
         }
         host = str(parameters.get("host") or "localhost")
-        if not host.startswith("/"):
+        if host.startswith("/"):
+            if not self._guard.allows_private_networks:
+                raise Malformed("a socket of this machine, see allow_private_networks")
+            addresses = [host]
+        else:
             # The name stays for TLS; the connection goes to a checked address.
             addresses = self._guard.addresses(host, int(parameters.get("port") or 5432))
-            parameters["hostaddr"] = addresses[0]
+            parameters["host"] = ",".join([host] * len(addresses))
+            parameters["hostaddr"] = ",".join(addresses)
+        # libpq's is for each address, and below 2 s it takes 2.
+        parameters["connect_timeout"] = max(2, int(self._seconds / len(addresses)))
         db = psycopg.connect(**parameters)
-        self._db = db
+        self._db, self._wire = db, socket.socket(fileno=os.dup(db.fileno()))
         with contextlib.suppress(psycopg.errors.InsufficientPrivilege):  # then it exists, or not
             db.execute(self._ddl)
             db.commit()
@@ -116,7 +150,26 @@ class PostgresSink:
         if self._db is not None:
             with contextlib.suppress(psycopg.Error):
                 self._db.close()
-        self._db = None
+        if self._wire is not None:
+            self._wire.close()
+        self._db = self._wire = None
+
+    def _shut_down(self) -> None:
+        wire = self._wire
+        if wire is not None:
+            with contextlib.suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
+
+
+def _without_table(url: str) -> tuple[str, str]:
+    """The url without its `table`, which libpq would not know; and the table, "" for none."""
+    dsn, mark, query = url.partition("?")
+    if not mark:
+        return url, ""
+    pairs = [pair.partition("=") for pair in query.split("&")]
+    table = next((unquote(value) for name, _, value in pairs if name == "table"), "")
+    rest = "&".join("".join(pair) for pair in pairs if pair[0] != "table")
+    return dsn + (f"?{rest}" if rest else ""), table
 
 
 def _line(event: StoredEvent) -> bytes:

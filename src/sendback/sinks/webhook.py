@@ -1,20 +1,19 @@
 """Events by HTTP POST, signed after the Standard Webhooks specification."""
 
 import base64
-import binascii
 import email.utils
 import gzip
 import hashlib
-import re
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from urllib.parse import unquote, urlsplit
 
 from standardwebhooks import Webhook as Signer
 
-from sendback.errors import Malformed
+from sendback.model.endpoint import check_headers, secret_base64
 from sendback.sinks.base import Format, Outcome, Result, StoredEvent
 from sendback.sinks.guard import Guard
 from sendback.sinks.http_connection import Answer, HttpConnection, NoAnswer
@@ -22,12 +21,13 @@ from sendback.sinks.http_connection import Answer, HttpConnection, NoAnswer
 _THROTTLES = frozenset((429, 502, 503, 504))
 #: 4xx that say nothing about the events: key, address, time or order of the request is wrong.
 _NOT_ABOUT_THE_EVENTS = frozenset((401, 402, 403, 405, 407, 408, 421, 423, 425, 426))
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _MAX_RETRY_AFTER = 24 * 3600.0
 
 
 class WebhookSink:
     """One URL; safe for as many threads as there are, each with its own connection."""
+
+    max_parallel = 64
 
     def __init__(
         self,
@@ -43,14 +43,18 @@ class WebhookSink:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Malformed for a secret or header that can't be used."""
+        check_headers(headers or {})
         self._url, self._format, self._guard = url, wire_format, guard
-        self._signers = [_signer(secret) for secret in secrets if secret]
-        self._headers = {
+        self._signers = [Signer(secret_base64(secret)) for secret in secrets if secret]
+        ours = {
             "Content-Type": wire_format.content_type,
             "User-Agent": "sendback (+https://sendback.readthedocs.io/)",
             "Accept-Encoding": "identity",
-            **_checked(headers or {}),
+            **_basic(url),
         }
+        given = {name.lower() for name in headers or {}}
+        self._headers = {n: v for n, v in ours.items() if n.lower() not in given}
+        self._headers.update(headers or {})
         if use_gzip:
             self._headers["Content-Encoding"] = "gzip"
         self._use_gzip, self._seconds, self._clock, self._tls = use_gzip, seconds, clock, tls
@@ -64,10 +68,14 @@ class WebhookSink:
 
     def deliver(self, batch: Sequence[StoredEvent]) -> Outcome:
         """One POST. At least once; `webhook-id` is the same for the same events."""
-        body = self._format.encode(batch)
-        headers = dict(self._headers)
+        try:
+            body = self._format.encode(batch)
+        except Exception as error:  # noqa: BLE001 - a package's format met an event it can't write
+            text = f"the format can't write it: {type(error).__name__}: {error}"
+            return Outcome(Result.REFUSED, None, text[:500])
+        headers = {**self._headers, "webhook-id": batch_id(batch)}
         if self._signers:
-            self._sign(headers, batch, body)
+            self._sign(headers, body)
         if self._use_gzip:
             body = gzip.compress(body, 4)
         try:
@@ -76,12 +84,11 @@ class WebhookSink:
             return Outcome(Result.FAILED, None, str(error)[:500])
         return self._judge(answer)
 
-    def _sign(self, headers: dict[str, str], batch: Sequence[StoredEvent], body: bytes) -> None:
+    def _sign(self, headers: dict[str, str], body: bytes) -> None:
         """The signature is over the body before compression, as receivers see it."""
-        message_id = batch_id(batch)
+        message_id = headers["webhook-id"]
         now = datetime.fromtimestamp(int(self._clock()), UTC)
         text = body.decode()
-        headers["webhook-id"] = message_id
         headers["webhook-timestamp"] = str(int(now.timestamp()))
         headers["webhook-signature"] = " ".join(
             signer.sign(message_id, now, text) for signer in self._signers
@@ -127,22 +134,13 @@ def batch_id(batch: Sequence[StoredEvent]) -> str:
     return f"batch_{digest.hexdigest()}"
 
 
-def _signer(secret: str) -> Signer:
-    """Secrets are `whsec_` and base64, or base64; any other text is taken as it stands."""
-    try:
-        base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except binascii.Error:
-        if secret.startswith("whsec_"):
-            raise Malformed("a secret that begins with whsec_ goes on in base64") from None
-        secret = base64.b64encode(secret.encode()).decode()
-    return Signer(secret)
-
-
-def _checked(headers: Mapping[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        if not _HEADER.match(name) or any(c in value for c in "\r\n\0"):
-            raise Malformed(f"{name!r} is no usable HTTP header", field="headers")
-    return dict(headers)
+def _basic(url: str) -> dict[str, str]:
+    """User and password of the url as a header (RFC 7617); nothing when it names no user."""
+    parts = urlsplit(url)
+    if parts.username is None:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
 def _retry_after(text: str, now: float) -> float | None:

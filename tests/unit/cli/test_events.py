@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from fixtures.receiver import Receiver, answer
 from sendback.cli import tree
-from sendback.eventlog import EventLog
+from sendback.eventlog import EventLog, Parked
 from sendback.model import BounceAll, Click, uuid7
 
 T0 = 1_750_000_000_000
@@ -105,10 +105,48 @@ def test_a_destinations_life(run, log) -> None:
     log.set_cursor("app", 9)
     assert run("destination", "replay", "app", "--since", str(T0 // 1000 + 5))[1]["from_seq"] == 6
     assert log.cursor("app") == 5
+    log.set_cursor("app", 9)
+    assert run("destination", "replay", "app", "--after", "7")[1]["from_seq"] == 8
+    assert log.cursor("app") == 7
+    both = ("destination", "replay", "app", "--after", "7", "--since", "1")
+    assert run(*both, as_json=False)[0] == 2
     run("destination", "replay", "app")
     assert log.cursor("app") == 0
+    (failed,) = run("destination", "attempts", "app", "--failed")[1]
+    assert failed["status"] == 500
     (row,) = run("events", "status")[1]
     assert (row["destination"], row["backlog"], row["dead_letters"]) == ("app", 10, 0)
+
+
+def test_status_says_what_waits_what_is_lost_and_since_when(run, log) -> None:
+    fill(log, 10)
+    add_destination(run, "http://127.0.0.1:1/")
+    log.deliveries.note("app", moved=(0, 4), park=[Parked(2, 1, T0 * 9, 0, "hm")], failing=True)
+    log.deliveries.note("app", bury=[(3, 1, "no")])
+    log.set_cursor("statistics", 10)
+    log.set_cursor("gone", 1)
+
+    rows = {row["destination"]: row for row in run("events", "status")[1]}
+    assert rows.keys() == {"app", "statistics"}  # what was removed is nobody's backlog
+    app = rows["app"]
+    assert (app["backlog"], app["parked"], app["dead_letters"], app["expired"]) == (7, 1, 1, 0)
+    assert app["failing_since"]
+    assert rows["statistics"]["backlog"] == rows["statistics"]["oldest_age_seconds"] == 0
+    shown = run("events", "status", as_json=False)[1].splitlines()[0].split("\t")
+    assert shown[4:] == ["7", str(app["oldest_age_seconds"]), "1", "0", app["failing_since"]]
+    log.deliveries.note("gone", bury=[(5, 1, "no")])
+    rows = {row["destination"]: row for row in run("events", "status")[1]}
+    assert (rows["gone"]["state"], rows["gone"]["dead_letters"]) == ("removed", 1)
+
+
+def test_a_dead_letter_of_a_removed_destination_is_not_given_to_nobody(run, log) -> None:
+    """Found by reading: it was parked for ever, and stood nowhere any more."""
+    fill(log, 3)
+    log.deliveries.note("gone", bury=[(2, 1, "no")])
+    code, shown = run("dead-letters", "retry", "--all")
+
+    assert (code, log.deliveries.dead_count("gone")) == (1, 1)
+    assert "gone" in shown["error"]["message"]
 
 
 @pytest.mark.parametrize("command", ["test", "pause", "resume", "replay", "attempts"])
@@ -121,6 +159,7 @@ def test_an_unknown_destination(run, log, command) -> None:
 
 def test_dead_letters(run, log) -> None:
     fill(log, 5)
+    add_destination(run, "http://127.0.0.1:1/")
     log.deliveries.note("app", bury=[(2, 3, "refused: 400 no"), (4, 1, "x"), (5, 1, "y")])
     with log.transaction() as transaction:
         transaction.bury(b"\xc1", tries=5, reason="no known record")

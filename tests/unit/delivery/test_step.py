@@ -24,8 +24,10 @@ REFUSED = Outcome(Result.REFUSED, 400, "no")
 class Receiver:
     """A sink that remembers; `rule(batch)` answers."""
 
-    def __init__(self, max_batch: int = 0) -> None:
+    def __init__(self, max_batch: int = 0, max_parallel: int | None = None) -> None:
         self.max_batch = max_batch
+        if max_parallel is not None:
+            self.max_parallel = max_parallel
         self.rule = lambda batch: OK
         self.got: list[int] = []
         self.requests: list[list[int]] = []
@@ -45,10 +47,10 @@ class Receiver:
 
 
 class Bench:
-    def __init__(self, folder, *, max_batch=0, wanted=None, **options) -> None:
+    def __init__(self, folder, *, max_batch=0, max_parallel=None, wanted=None, **options) -> None:
         self.now = T0
         self.log = EventLog(folder / f"{uuid.uuid4()}.sqlite", clock=lambda: self.now)
-        self.sink = Receiver(max_batch)
+        self.sink = Receiver(max_batch, max_parallel)
         self.options = {"max_batch": 8, **options}
         self.wanted = wanted or Filter()
         self.lines: list[str] = []
@@ -165,7 +167,7 @@ def test_an_outage_is_probed_and_then_everything_flows(bench) -> None:
     bench.events(30)
     bench.run(600)
     probes = len(bench.sink.requests)
-    assert 20 <= probes <= 26  # 5, 10, 20, then every 30 s
+    assert 20 <= probes <= 36  # 5, 10, 20, then every 30 s; once ten for an event's fault
     assert bench.state.failing_since_ms == int(T0 * 1000)
     assert bench.sink.got == []
     bench.sink.rule = lambda batch: OK
@@ -279,6 +281,30 @@ def test_gone_disables_until_resumed(bench) -> None:
     assert bench.sink.got == [1, 2, 3]
 
 
+def test_gone_disables_also_when_a_parked_event_hears_it(bench) -> None:
+    # found by reading: only the next event of the log would have
+    bench.sink.rule = poison([2], BROKEN)
+    bench.events(4)
+    bench.run(60)
+    assert bench.log.deliveries.parked_count("d") == 1
+    bench.sink.rule = lambda batch: Outcome(Result.GONE, 410, "gone")
+    bench.run(3 * 3600, tick=60)
+    assert bench.state.state == "disabled"
+    assert bench.log.deliveries.parked_count("d") == 1
+    bench.sink.rule = lambda batch: OK
+    bench.log.deliveries.set_state("d", "active")
+    bench.run(24 * 3600, tick=60)
+    assert sorted(bench.sink.got) == [1, 2, 3, 4]
+
+
+def test_an_operator_who_resumes_is_noticed_within_a_second(bench) -> None:
+    bench.sink.rule = lambda batch: DOWN
+    bench.events(1)
+    bench.run(100)
+
+    assert bench.delivery.wait() <= 1.0
+
+
 def test_pause_keeps_events_waiting(bench) -> None:
     bench.log.deliveries.set_state("d", "paused")
     bench.events(3)
@@ -350,6 +376,35 @@ def test_a_fault_in_a_sink_is_an_outage(bench) -> None:
     assert bench.sink.got == [1, 2]
 
 
+def test_an_event_that_breaks_a_package_s_sink_is_parked_and_the_rest_moves_on(bench) -> None:
+    """Found by reading: one event held up its destination for the whole window."""
+    bench.sink.rule = lambda batch: (
+        RuntimeError("bug") if any(event.seq == 5 for event in batch) else OK
+    )
+    bench.events(20)
+    bench.run(120)
+
+    assert sorted(bench.sink.got) == [n for n in range(1, 21) if n != 5]
+    assert bench.log.deliveries.parked_count("d") == 1
+
+
+def test_the_window_counts_from_when_an_event_was_due(tmp_path) -> None:
+    """Found by reading: a click finished a week late was a dead letter at its first failure."""
+    bench = Bench(tmp_path, window_hours=2)
+    bench.sink.rule = lambda batch: DOWN
+    bench.events(1)
+    bench.run(3 * 3600, tick=30)
+    assert bench.dead == [1]
+    week_ago = int((bench.now - 7 * 86_400) * 1000)
+    late = Click(event_time=week_ago // 1000, event_time_ms=week_ago,
+                 event_unique_id=str(uuid.UUID(bytes=uuid7(week_ago))))  # fmt: skip
+    bench.log.append([late])
+    bench.run(3600, tick=30)
+    assert bench.dead == [1]
+    bench.run(3700, tick=30)
+    assert bench.dead == [1, 2]
+
+
 def test_replay(bench) -> None:
     bench.events(10)
     bench.run()
@@ -418,6 +473,40 @@ def test_an_event_that_breaks_the_receiver_is_parked_and_the_rest_moves_on(
     assert 5 <= len(tries) <= 12  # 5 s, 5 m, 30 m, 2 h, 5 h ...
 
 
+@pytest.mark.parametrize(
+    "outcome", [Outcome(Result.THROTTLED, 502, "bad gateway"), DOWN, Outcome(Result.THROTTLED, 504)]
+)
+def test_an_event_that_kills_the_receiver_behind_its_proxy_is_found(tmp_path, outcome) -> None:
+    """Found by reading: a 502 or silence is an outage, so one event held up all others for three
+    days, and then all of them were dead letters."""
+    bench = Bench(tmp_path)
+    bench.sink.rule = poison([5], outcome)
+    bench.events(20)
+    bench.run(600)
+
+    assert sorted(bench.sink.got) == [n for n in range(1, 21) if n != 5]
+    assert bench.log.deliveries.parked_count("d") == 1
+    assert bench.dead == []
+
+
+def test_a_long_outage_is_hardly_asked_more_often_for_that(bench) -> None:
+    bench.sink.rule = lambda batch: Outcome(Result.THROTTLED, 502)
+    bench.events(100)
+    bench.run(3600)
+
+    assert len(bench.sink.requests) < 3600 / 30 + 10 + 6 * 10
+    assert bench.log.deliveries.parked_count("d") == 0
+    assert bench.dead == []
+
+
+def test_a_retry_after_is_an_outage_and_nothing_else(bench) -> None:
+    bench.sink.rule = lambda batch: Outcome(Result.THROTTLED, 503, "", 60.0)
+    bench.events(100)
+    bench.run(3600)
+
+    assert all(len(request) == 8 for request in bench.sink.requests)
+
+
 def test_a_broken_receiver_is_no_poison(bench) -> None:
     bench.sink.rule = lambda batch: BROKEN
     bench.events(100)
@@ -431,7 +520,7 @@ def test_a_broken_receiver_is_no_poison(bench) -> None:
 
 
 def test_parallel_batches(tmp_path) -> None:
-    bench = Bench(tmp_path, parallel=4)
+    bench = Bench(tmp_path, parallel=4, max_parallel=8)
     bench.events(100)
     bench.run()
     assert sorted(bench.sink.got) == list(range(1, 101))

@@ -11,6 +11,7 @@ import pytest
 from fixtures.receiver import Receiver, answer
 from sendback.agents import classify, load_rules
 from sendback.delivery import Delivery, Filter, Following
+from sendback.errors import Misconfigured
 from sendback.eventlog import EventLog
 from sendback.finishing import Finishing, Unparsed
 from sendback.finishing.history import History
@@ -81,6 +82,8 @@ class Node:
         self.thread.start()
 
     def deliver_to(self, destination: Destination) -> Delivery:
+        if destination.format == "none-such":
+            raise Misconfigured("no such format: none-such")
         sink = WebhookSink(destination.url, Batch(), GUARD, seconds=3)
         return Delivery(destination.name, self.log, sink, Filter(types=destination.events))
 
@@ -161,6 +164,23 @@ def test_destinations_come_and_go_while_it_runs(node) -> None:
     wait_until(lambda: node.log.last_seq() == 2)
     node.destinations = [Destination(name="d", type="webhook", url=receiver.url)]
     wait_until(lambda: len(ids_at(receiver)) == 2)
+    receiver.close()
+
+
+def test_a_destination_that_can_not_be_built_is_seen_and_costs_nobody_else(node) -> None:
+    """Found by reading: one line in the log, and nothing in `events status`."""
+    receiver = Receiver()
+    good = Destination(name="good", type="webhook", url=receiver.url)
+    bad = Destination(name="bad", type="webhook", url=receiver.url, format="none-such")
+    node.destinations = [bad, good]
+    made = node.click()
+    wait_until(lambda: made in ids_at(receiver))
+
+    state = node.log.deliveries.state("bad")
+    (attempt,) = node.log.deliveries.attempts("bad")
+    assert state.failing_since_ms
+    assert (attempt.outcome, attempt.events) == ("failed", 0)
+    assert "none-such" in attempt.answer
     receiver.close()
 
 

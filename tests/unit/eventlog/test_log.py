@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from sendback.errors import Misconfigured, NotFound, Unavailable
-from sendback.eventlog import Attempt, EventLog, Parked
+from sendback.eventlog import Attempt, EventLog, Parked, retention
 from sendback.model import Click, Complaint, uuid7
 from sendback.model.mention import Mention
 
@@ -211,6 +211,78 @@ def test_state_parking_and_dead_letters(log, now) -> None:
     assert deliveries.states() == []
 
 
+def test_replay_goes_back_and_never_forward(log) -> None:
+    log.append([click(n) for n in range(10)])
+    log.set_cursor("d", 8)
+
+    assert log.replay("d", after=20) == (8, 8)
+    assert log.replay("d", after=5) == (8, 5)
+    assert log.replay("d", since_ms=1_700_000_000_003) == (5, 3)
+    assert log.replay("d") == (3, 0)
+    assert log.cursor("d") == 0
+
+
+def test_a_dead_letter_whose_event_was_pruned_can_still_be_tried(log, now) -> None:
+    """Found by reading: it was refused, and `--all` with it for every other letter."""
+    log.append([click(n) for n in range(5)])
+    before = log.get([2])
+    log.deliveries.note("d", moved=(0, 5), bury=[(2, 1, "no"), (4, 1, "no")])
+    log.retention.prune(keep_ms=10**12, max_bytes=0, consumers=["d"])
+    assert log.read(0, 9) == []
+
+    assert log.deliveries.retry_dead_letters(log.deliveries.dead_letters("d")) == 2
+    assert log.get([2]) == before
+    assert [item.seq for item in log.deliveries.due("d", 9)] == [2, 4]
+    log.retention.prune(keep_ms=10**12, max_bytes=0, consumers=["d"])
+    assert len(log.get([2, 4])) == 2
+    log.deliveries.note("d", unpark=[2, 4])
+    log.retention.prune(keep_ms=10**12, max_bytes=0, consumers=["d"])
+    assert log.get([2, 4]) == []
+    assert log.append([click(9)]) == 1
+    assert log.last_seq() == 6
+
+
+def test_the_oldest_that_waits_may_be_a_parked_one(log, now) -> None:
+    """Found by reading: an event that waited for days was no backlog's oldest."""
+    log.append([click(1)])
+    recorded = int(now[0] * 1000)
+    log.deliveries.note("d", moved=(0, 1), park=[Parked(1, 1, 0, 0, "hm")])
+    now[0] += 100
+    log.append([click(2)])
+
+    assert log.deliveries.oldest_waiting_ms("d") == recorded
+    log.deliveries.note("d", unpark=[1])
+    assert log.deliveries.oldest_waiting_ms("d") == recorded + 100_000
+    log.set_cursor("d", 2)
+    assert log.deliveries.oldest_waiting_ms("d") is None
+
+
+def test_failed_attempts_are_kept_for_days_whatever_else_was_tried(log, now, monkeypatch) -> None:
+    """Found by reading: a busy destination's last 10,000 attempts were ten seconds of it."""
+    monkeypatch.setattr(retention, "DELIVERED_KEPT", 30)
+    monkeypatch.setattr(retention, "FAILED_KEPT", 5)
+
+    def attempt(outcome: str, seq: int) -> Attempt:
+        return Attempt("d", int(now[0] * 1000), seq, seq, 1, outcome, 200, 1, "")
+
+    log.deliveries.note("d", attempts=[attempt("failed", n) for n in range(3)])
+    log.deliveries.note("d", attempts=[attempt("delivered", n) for n in range(100)])
+    log.deliveries.note("e", attempts=[attempt("refused", 1)._replace(consumer="e")])
+    log.retention.tidy()
+
+    kept = log.deliveries.attempts("d", 1000)
+    assert [one.first_seq for one in kept if one.outcome == "delivered"] == [*range(99, 69, -1)]
+    failed = log.deliveries.attempts("d", 1000, failed_only=True)
+    assert [one.first_seq for one in failed] == [2, 1, 0]
+    assert len(log.deliveries.attempts("e")) == 1
+    log.deliveries.note("d", attempts=[attempt("throttled", n) for n in range(9)])
+    log.retention.tidy()
+    assert len(log.deliveries.attempts("d", 1000, failed_only=True)) == 5
+    now[0] += 8 * 86_400
+    log.retention.tidy()
+    assert log.deliveries.attempts("d") == []
+
+
 # -- retention -------------------------------------------------------------------------------
 
 
@@ -255,6 +327,11 @@ def test_parked_events_outlive_pruning(log, now) -> None:
     log.retention.prune(keep_ms=10**12, max_bytes=0, consumers=["d"])
 
     assert [e.seq for e in log.read(0, 9)] == [3]
+    # a destination that was removed holds nothing back
+    log.retention.prune(keep_ms=-1, max_bytes=0, consumers=["other"])
+    log.append([click(9)])
+    log.retention.prune(keep_ms=-1, max_bytes=0, consumers=["other"])
+    assert log.read(0, 9) == []
 
 
 def test_an_erased_address_is_in_no_page_of_the_file(tmp_path, log) -> None:

@@ -4,6 +4,8 @@ import gzip
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -64,6 +66,68 @@ def test_rotation_by_size(tmp_path) -> None:
     assert len(rotated) >= 3
     assert re.fullmatch(r"all\.ndjson\.20231114T2213\d\d", rotated[0].name)
     assert sum(len(lines(p)) for p in [*rotated, *tmp_path.glob("all.ndjson")]) == 12
+
+
+def test_a_file_that_can_not_be_rotated_is_written_on(tmp_path, monkeypatch) -> None:
+    """Found by reading: its lines were on the disk, and came again every 30 seconds."""
+    path = tmp_path / "all.ndjson"
+    sink = NdjsonSink(path, rotate_bytes=100)
+
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(path), "rename", refused)
+    outcomes = [sink.deliver(batch(1, n)) for n in range(3)]
+    sink.close()
+
+    assert {outcome.result for outcome in outcomes} == {Result.DELIVERED}
+    assert "not rotated" in outcomes[0].answer
+    assert len(lines(path)) == 3
+
+
+def test_a_rotated_file_that_can_not_be_packed_stays_as_it_is(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "all.ndjson"
+    sink = NdjsonSink(path, rotate_bytes=100, compress=True)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    sink.deliver(batch(3))
+    assert sink._packing is not None
+    sink._packing.join(20)
+    sink.close()
+
+    (rotated,) = tmp_path.glob("all.ndjson.2*")
+    assert len(lines(rotated)) == 3
+    assert list(tmp_path.glob(".*")) == []
+
+
+@pytest.mark.strace
+def test_every_batch_and_every_new_name_is_synced_before_it_counts(tmp_path) -> None:
+    child = (
+        "import sys; from pathlib import Path; from sendback.delivery import made_up_event;"
+        "from sendback.sinks.ndjson import NdjsonSink; sink = NdjsonSink(Path(sys.argv[1]));"
+        "[print('result ' + sink.deliver([made_up_event('n', 0.0)]).result.value, flush=True)"
+        " for _ in range(2)]"
+    )
+    trace = tmp_path / "trace"
+    subprocess.run(
+        ["strace", "-f", "-qq", "-y", "-o", str(trace), "-e", "trace=write,fdatasync,fsync",
+         sys.executable, "-c", child, str(tmp_path / "new" / "all.ndjson")],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    seen = [
+        "folder" if "fsync" in line and "/new>" in line
+        else "lines" if "write" in line and "all.ndjson>" in line
+        else "sync" if "fdatasync" in line and "all.ndjson>" in line
+        else "result" if "result delivered" in line else ""
+        for line in trace.read_text().splitlines()
+    ]  # fmt: skip
+
+    assert [one for one in seen if one] == [
+        "folder", "lines", "sync", "result", "lines", "sync", "result",
+    ]  # fmt: skip
 
 
 def test_rotated_files_are_packed(tmp_path) -> None:

@@ -111,9 +111,11 @@ def _check_reach(services: Services, item: CatalogObject, old: CatalogObject | N
     if not isinstance(item, Destination):
         return
     had = isinstance(old, Destination) and old.allow_private_networks
-    if item.allow_private_networks and not had:
+    moves = isinstance(old, Destination) and (item.url, item.type) != (old.url, old.type)
+    if item.allow_private_networks and (moves or not had):
         raise Malformed(
-            "only the configuration file or the command line may allow private networks",
+            "only the configuration file or the command line may allow private networks,"
+            " or point what is allowed elsewhere",
             field="allow_private_networks",
         )
     if item.type == "ndjson" and services.check_path is not None:

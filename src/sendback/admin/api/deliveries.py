@@ -17,18 +17,21 @@ from sendback.admin.api.models import (
 from sendback.admin.api.routes import Routes
 from sendback.admin.api.services import Deliveries, Services
 from sendback.database.kinds import KINDS
+from sendback.errors import Malformed
 
 
 class Newest(Strict):
-    """The newest ones."""
+    """The newest ones; `failed`: only those that did not deliver."""
 
     limit: int = Field(50, ge=1, le=1000)
+    failed: bool = False
 
 
 class Since(Strict):
-    """A moment, in milliseconds since the epoch."""
+    """From when on (milliseconds since the epoch), or after which seq; else all that is kept."""
 
-    since: int = Field(ge=0, le=MAX_MS)
+    since: int | None = Field(None, ge=0, le=MAX_MS)
+    after: int | None = Field(None, ge=0, le=MAX_SEQ)
 
 
 class Letters(Paged):
@@ -62,7 +65,8 @@ def add_deliveries(routes: Routes, services: Services) -> None:
     @routes.add("get", "/destinations/{name}/attempts", scope="read", tag=tag, gives=Items,
                 summary="The newest attempts with their answers")  # fmt: skip
     def attempts(path: Name, query: Newest) -> Response:
-        return page(deliveries().attempts(known(path.name), query.limit), None)
+        found = deliveries().attempts(known(path.name), query.limit, failed_only=query.failed)
+        return page(found, None)
 
     @routes.add("post", "/destinations/{name}/test", scope="operate", tag=tag, gives=JsonObject,
                 summary="Deliver one made-up event now")  # fmt: skip
@@ -82,9 +86,11 @@ def add_deliveries(routes: Routes, services: Services) -> None:
         return answer({"name": path.name, "state": "active"})
 
     @routes.add("post", "/destinations/{name}/replay", scope="operate", tag=tag,
-                gives=JsonObject, summary="Deliver everything since then again")  # fmt: skip
+                gives=JsonObject, summary="Deliver again from a time or seq on")  # fmt: skip
     def replay(path: Name, body: Since) -> Response:
-        count = deliveries().replay(known(path.name), body.since)
+        if body.since is not None and body.after is not None:
+            raise Malformed("give either since or after", field="after")
+        count = deliveries().replay(known(path.name), since_ms=body.since, after=body.after)
         return answer({"name": path.name, "events": count})
 
     @routes.add("get", "/dead-letters", scope="read", tag=tag, gives=Items,

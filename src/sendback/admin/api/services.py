@@ -78,8 +78,10 @@ class Deliveries(Protocol):
     def statuses(self) -> Sequence[dict[str, Any]]:
         """Every consumer: name, state, backlog, attempts, dead letters."""
 
-    def attempts(self, name: str, limit: int) -> Sequence[dict[str, Any]]:
-        """The newest attempts with their answers."""
+    def attempts(
+        self, name: str, limit: int, *, failed_only: bool = False
+    ) -> Sequence[dict[str, Any]]:
+        """The newest attempts with their answers; `failed_only`: those that did not deliver."""
 
     def test(self, name: str) -> dict[str, Any]:
         """Deliver one made-up event now: {"ok", "status", "answer", "duration_ms"}."""
@@ -87,14 +89,17 @@ class Deliveries(Protocol):
     def set_state(self, name: str, state: str) -> None:
         """`paused` or `active`."""
 
-    def replay(self, name: str, since_ms: int) -> int:
-        """Deliver everything since then again; how many events that is."""
+    def replay(self, name: str, *, since_ms: int | None, after: int | None) -> int:
+        """Deliver what happened since then, or is after that seq, again; how many events.
+
+        Neither: everything that is kept.
+        """
 
     def dead_letters(self, name: str | None, after: int, limit: int) -> Sequence[dict[str, Any]]:
         """Dead letters by id, oldest first."""
 
     def retry(self, ids: Sequence[int]) -> int:
-        """Try these again now; how many."""
+        """Try these again now; how many. NotFound for a letter or destination not there."""
 
     def drop(self, ids: Sequence[int]) -> int:
         """Delete these for good; how many."""
