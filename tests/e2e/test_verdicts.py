@@ -68,6 +68,22 @@ def test_labels_are_made_again_by_the_rules_of_today(tmp_path):
     }
 
 
+def test_one_message_may_keep_nothing_of_its_visitors(tmp_path):
+    with running_node(tmp_path / "data") as node:
+        message = b"X-Sendback-Privacy: anonymous\r\n" + SAMPLE.read_bytes()
+        send(node, message, ["ada@example.org"])
+        fetch(node.web + links(node, "click")[0], agent=BROWSER)
+        fetch(node.web + links(node, "open")[0], agent="curl/8.4.0")
+        events = {event["event_type"]: event for event in node.wait_events(2)}
+        node.cli("events", "reclassify")
+        assert {event["event_type"]: event for event in node.events()} == events
+
+    for event in events.values():
+        assert [event[name] for name in ("email", "engine_ip", "user_agent")] == ["", "", ""]
+    assert events["engine_click"]["agent_class"] == "human"
+    assert events["engine_open"]["agent_class"] == "scanner"
+
+
 def test_a_scanners_unsubscribe_is_told_and_not_acted_upon(tmp_path):
     with running_node(tmp_path / "data") as node:
         send(node, SAMPLE.read_bytes(), ["ada@example.org"])
