@@ -51,6 +51,7 @@ def test_labels_are_made_again_by_the_rules_of_today(tmp_path):
         fetch(node.web + links(node, "click")[0], agent=agent)
         (before,) = node.wait_events(1)
         assert not before["is_bot"]
+        # a running node obeys it too, from the next visits on
         (node.data_dir / "control" / "user_agents.toml").write_text(
             '[[agent]]\nname = "acme"\nclass = "scanner"\ncontains = ["AcmeMonitor"]\n'
         )
@@ -59,6 +60,12 @@ def test_labels_are_made_again_by_the_rules_of_today(tmp_path):
         assert node.events() == [before]
         node.cli("events", "reclassify")
         (after,) = node.events()
+
+        def is_known() -> bool:
+            fetch(node.web + links(node, "click")[0], agent=agent)
+            return any(event["is_bot"] for event in node.events()[1:])
+
+        assert until(is_known, 60)
 
     assert after["agent_reasons"] == ["user_agent:acme"]
     assert (after["agent_class"], after["is_bot"], after["agent_final"]) == ("scanner", True, True)
