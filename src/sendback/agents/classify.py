@@ -147,38 +147,51 @@ def _behaviour(
     if seen.tagged_at and seen.time_ms < (seen.tagged_at + rules.soon_s) * 1000:
         reasons.append("soon")
         weight += _WEIGHT_SOON
-    if seen.kind != VisitKind.OPEN and seen.others:
-        burst = _links_within(seen, rules.burst_s)
+    others = _other_links(seen)
+    if others:
+        burst = _links_within(seen, others, rules.burst_s)
         if burst >= rules.burst_links:
             reasons.append("burst")
             weight += _WEIGHT_BURST
-        elif _links_within(seen, _TWO_LINKS_S) > 1:
+        elif _links_within(seen, others, _TWO_LINKS_S) > 1:
             reasons.append("two_links")
             weight += _WEIGHT_TWO_LINKS
-        if _followed_from_the_first(seen, rules.row_s) >= rules.row_links:
+        if _followed_from_the_first(seen, others, rules.row_s) >= rules.row_links:
             reasons.append("from_the_first")
             weight += _WEIGHT_FROM_THE_FIRST
         total = seen.links_in_message or 0
-        followed = _links_within(seen, rules.every_link_s) if total else 0
-        if total >= _EVERY_LINK_AT_LEAST and followed >= total:
+        if (
+            total >= _EVERY_LINK_AT_LEAST
+            and _links_within(seen, others, rules.every_link_s) >= total
+        ):
             reasons.append("every_link")
             weight += _WEIGHT_BURST
     return tuple(reasons), weight
 
 
-def _spans(seen: Observation, seconds: float) -> Iterator[set[tuple[int, int]]]:
+def _other_links(seen: Observation) -> list[OtherVisit]:
+    """When other links of the message were followed; nothing where only this one was, or opens."""
+    kind, pos = seen.kind, seen.pos
+    if kind == VisitKind.OPEN:
+        return []
+    return [
+        other
+        for other in seen.others
+        if (other.pos != pos or other.kind != kind)
+        and other.kind != VisitKind.OPEN
+        and not other.hints & _ASKED_FOR
+    ]
+
+
+def _spans(
+    seen: Observation, others: list[OtherVisit], seconds: float
+) -> Iterator[set[tuple[int, int]]]:
     """What was followed, as (kind, position), in each span of so many seconds around this visit.
 
     Spans begin at a visit; any other holds no more than one of these does.
     """
     reach, own = seconds * 1000, (seen.kind, seen.pos)
-    near = [
-        other
-        for other in seen.others
-        if other.kind != VisitKind.OPEN
-        and not other.hints & _ASKED_FOR
-        and abs(other.time_ms - seen.time_ms) <= reach
-    ]
+    near = [other for other in others if abs(other.time_ms - seen.time_ms) <= reach]
     for begins in {seen.time_ms, *(other.time_ms for other in near)}:
         if begins <= seen.time_ms:
             yield {own} | {
@@ -186,18 +199,20 @@ def _spans(seen: Observation, seconds: float) -> Iterator[set[tuple[int, int]]]:
             }
 
 
-def _links_within(seen: Observation, seconds: float) -> int:
+def _links_within(seen: Observation, others: list[OtherVisit], seconds: float) -> int:
     """Different links of the message followed within so many seconds, this visit among them."""
-    return max(map(len, _spans(seen, seconds)))
+    return max(map(len, _spans(seen, others, seconds)))
 
 
-def _followed_from_the_first(seen: Observation, seconds: float) -> int:
+def _followed_from_the_first(seen: Observation, others: list[OtherVisit], seconds: float) -> int:
     """How many links from the first on, none left out, were followed within so many seconds.
 
     What stands in for "every link" where nobody knows how many there are. 0 when this one is not
     among them.
     """
-    return max(_unbroken({pos for _, pos in span}, seen.pos) for span in _spans(seen, seconds))
+    return max(
+        _unbroken({pos for _, pos in span}, seen.pos) for span in _spans(seen, others, seconds)
+    )
 
 
 def _unbroken(positions: set[int], own: int) -> int:
