@@ -7,8 +7,17 @@ figure is the median over the rounds, and what counts is its ratio to bare Flask
 server (facts/hotpath.md section 1: CPU repeats within 10-25 %, requests a second do not). KA:
 kept-alive connections; NC: a new one for every request. Server and load have a core each. After
 each run the journal is read back: every answered visit must be in it.
+
+wrk asks as fast as it is answered, so its p99 is time spent in a queue. What a visitor feels
+stands in the second table: `CALM_RATE` requests a second over up to 64 connections, each counted
+from the time it was due. Then a web process of a node: what it weighs, how soon it answers.
+
+pytracking is measured where it is found: `pip install --target SOMEWHERE --no-deps pytracking
+django-ipware python-ipware`, and BENCH_PACKAGES=SOMEWHERE.
 """
 
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -21,15 +30,22 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import bench_web_process
+import pytracking_target
 from web_targets import issued
 
 from sendback.journal import JournalReader
 
 HERE = Path(__file__).parent
 CONNECTIONS = 64
+CALM_RATE = 1_500
+FORGED = "A" * 110
+PACKAGES = os.environ.get("BENCH_PACKAGES", "")
+sys.path.append(PACKAGES)
 TICK = os.sysconf("SC_CLK_TCK")
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
@@ -50,10 +66,14 @@ class Target:
     module: str = "web_targets"
     script: str = ""
     """Path of a wrk script that makes the requests."""
+    is_calm: bool = False
+    """Also asked at a fixed rate."""
     environment: dict[str, str] = field(default_factory=dict)
     cpu: dict[str, list[float]] = field(default_factory=lambda: {"KA": [], "NC": []})
     rate: dict[str, list[float]] = field(default_factory=lambda: {"KA": [], "NC": []})
     p99: dict[str, list[float]] = field(default_factory=lambda: {"KA": [], "NC": []})
+    calm: list[dict[str, float]] = field(default_factory=list)
+    """p50, p99, max in ms at the fixed rate, one for each round."""
 
 
 def targets() -> list[Target]:
@@ -66,17 +86,32 @@ def targets() -> list[Target]:
     return [
         Target("nginx return 302", "nginx"),
         Target("bare WSGI, granian", "granian", "bare_wsgi"),
-        Target("bare Flask, granian", "granian", "bare_flask"),
+        Target("bare Flask, granian", "granian", "bare_flask", is_calm=True),
         Target("click, no journal", "granian", app, click),
-        Target("click os", "granian", app, click, "os", goal=(0.20, 0.25)),
-        Target("click disk", "granian", app, click, "disk", goal=(0.35, 0.42)),
-        Target("click disk + 2 ms", "granian", app, click, "disk", slow_sync_ms=2),
-        Target("pixel os", "granian", app, opened, "os", goal=(0.20, 0.25)),
+        Target("click os", "granian", app, click, "os", goal=(0.20, 0.25), is_calm=True),
+        Target("click disk", "granian", app, click, "disk", goal=(0.35, 0.42), is_calm=True),
+        Target("click disk + 2 ms", "granian", app, click, "disk", slow_sync_ms=2, is_calm=True),
+        Target("pixel os", "granian", app, opened, "os", goal=(0.20, 0.25), is_calm=True),
         Target("unsubscribe page", "granian", app, page, "os", goal=(0.42, 0.42)),
-        Target("forged token", "granian", app, "/click?" + "A" * 110, "os"),
+        Target("forged token", "granian", app, f"/click?{FORGED}", "os"),
         Target("click os, Flask views", "granian", "views", click, "os"),
+        *_pytracking(),
         Target("bare Flask, gunicorn", "gunicorn", "bare_flask"),
         Target("click disk, gunicorn", "gunicorn", app, click, "disk"),
+    ]
+
+
+def _pytracking() -> list[Target]:
+    """pytracking's Django view on both servers; nothing where it is not installed."""
+    try:
+        path = pytracking_target.path()
+    except ImportError as missing:
+        print(f"pytracking is left out: {missing}")
+        return []
+    module = "pytracking_target"
+    return [
+        Target(f"pytracking, {server}", server, "django", path, module=module)
+        for server in ("granian", "gunicorn")
     ]
 
 
@@ -97,26 +132,49 @@ def main() -> None:
         for target in chosen:
             for mode in ("KA", "NC"):
                 measure(target, mode, seconds)
+            if target.is_calm:
+                measure_calm(target, seconds)
     report(chosen)
+    report_calm(chosen)
+    bench_web_process.main()
+
+
+@contextlib.contextmanager
+def _served(target: Target, scratch: str) -> Iterator[tuple[int, int]]:
+    """(port, process group) of a server that answers."""
+    port = _free_port()
+    process = _serve(target, port, Path(scratch))
+    try:
+        _wait_until_ready(port, target.path)
+        yield port, process.pid
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+
+
+def measure_calm(target: Target, seconds: int) -> None:
+    """One run at the fixed rate."""
+    script = str(HERE / "fault_load.py")
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-web-") as scratch,
+        _served(target, scratch) as (port, _),
+    ):
+        command = [*_on_core(1), sys.executable, script, f"http://127.0.0.1:{port}{target.path}"]
+        command += [str(CALM_RATE), str(seconds), str(CONNECTIONS)]
+        target.calm.append(json.loads(subprocess.check_output(command)))
 
 
 def measure(target: Target, mode: str, seconds: int) -> None:
     """One run of one target: CPU, rate and p99 noted, and the journal checked."""
     with tempfile.TemporaryDirectory(prefix="bench-web-") as scratch:
-        port = _free_port()
-        process = _serve(target, port, Path(scratch))
-        try:
-            _wait_until_ready(port, target.path)
-            before = _cpu_s(process.pid)
+        with _served(target, scratch) as (port, group):
+            before = _cpu_s(group)
             answered, p99 = _load(port, target, mode, seconds)
-            spent = _cpu_s(process.pid) - before
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(20)
+            spent = _cpu_s(group) - before
         target.cpu[mode].append(spent / answered * 1e6)
         target.rate[mode].append(answered / seconds)
         target.p99[mode].append(p99)
-        if target.level and "AAAA" not in target.path and "unsub" not in target.path:
+        if target.level and FORGED not in target.path and "unsub" not in target.path:
             recorded = _recorded(Path(scratch) / "journal")
             # what was on its way when wrk stopped is recorded and not counted by it
             assert answered < recorded <= answered + 1 + CONNECTIONS, (answered, recorded)
@@ -144,6 +202,16 @@ def report(chosen: list[Target]) -> None:
     print("missed by more than 25 %:", ", ".join(missed) or "nothing")
 
 
+def report_calm(chosen: list[Target]) -> None:
+    """Latencies at the fixed rate: medians over the rounds, and the longest of all."""
+    print(f"\n{f'at {CALM_RATE:,} requests/s, ms':24}{'p50':>9}{'p99':>9}{'longest':>9}")
+    for target in chosen:
+        if target.calm:
+            p50, p99 = (statistics.median(one[at] for one in target.calm) for at in ("p50", "p99"))
+            longest = max(one["max"] for one in target.calm)
+            print(f"{target.name:24}{p50:9.2f}{p99:9.2f}{longest:9.1f}")
+
+
 def _serve(target: Target, port: int, scratch: Path) -> subprocess.Popen[bytes]:
     if target.server == "nginx":
         command = _nginx_command(port, scratch)
@@ -153,7 +221,7 @@ def _serve(target: Target, port: int, scratch: Path) -> subprocess.Popen[bytes]:
     # a small environment: granian copies it into every request
     env = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": f"{HERE}:{PACKAGES}".rstrip(":"),
         "BENCH_LEVEL": target.level,
         "BENCH_JOURNAL": str(scratch / "journal"),
         "BENCH_SLOW_SYNC_MS": str(target.slow_sync_ms),
@@ -202,6 +270,7 @@ def _load(port: int, target: Target, mode: str, seconds: int) -> tuple[int, floa
     p99 = re.search(r"^\s+99%\s+([\d.]+)(us|ms|s)", out, re.MULTILINE)
     assert found, out
     assert p99, out
+    assert ("Non-2xx or 3xx" in out) == (FORGED in target.path), out
     scale = {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99[2]]
     return int(found[1]), float(p99[1]) * scale
 

@@ -1,4 +1,6 @@
-"""Requests at a fixed rate, whatever the answers do: `python fault_load.py URL RATE SECONDS`.
+"""Requests at a fixed rate, whatever the answers do.
+
+    python fault_load.py URL RATE SECONDS [MOST CONNECTIONS]
 
 Prints one JSON object: `p50`, `p99`, `max` in milliseconds, `answers` by status, `open` (never
 answered). A request that finds no free connection waits, and its waiting is counted.
@@ -28,7 +30,9 @@ class _Connection:
         self.got = b""
 
 
-def run(url: str, rate: int, seconds: float) -> dict[str, object]:
+def run(
+    url: str, rate: int, seconds: float, connections: int = MOST_CONNECTIONS
+) -> dict[str, object]:
     """Send `rate` requests a second for so long; latencies and answers."""
     parts = urlsplit(url)
     address = (parts.hostname or "", parts.port or 80)
@@ -46,7 +50,7 @@ def run(url: str, rate: int, seconds: float) -> dict[str, object]:
         while sent < planned:
             due.append(now)
             sent += 1
-        while due and (free or opened < MOST_CONNECTIONS):
+        while due and (free or opened < connections):
             if not free:
                 free.append(_Connection(address))
                 selector.register(free[-1].socket, selectors.EVENT_READ, free[-1])
@@ -95,4 +99,5 @@ def _is_whole(answer: bytes) -> bool:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))))
+    most = int(sys.argv[4]) if len(sys.argv) > 4 else MOST_CONNECTIONS
+    print(json.dumps(run(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), most)))

@@ -9,6 +9,7 @@ import pytest
 
 from e2e.test_first_light import SAMPLE, copies, html_of, send
 from fixtures.node import running_node
+from sendback.web.pages import Pages
 
 pytestmark = pytest.mark.browser
 
@@ -76,6 +77,23 @@ def test_leaving_a_list_by_thumb(tmp_path, phone):
         assert event["event_type"] == "engine_unsub"
         assert event["click_url"] == ""
         assert "Chrome" in event["user_agent"]
+
+
+def test_no_page_needs_scrolling_sideways_on_the_smallest_screen(browser):
+    """WCAG 2.2, 1.4.10: 320 pixels wide, and at twice the size of letters."""
+    pages = Pages()
+    context = browser.new_context(viewport={"width": 320, "height": 480}, java_script_enabled=True)
+    page = context.new_page()
+    for language in pages.languages:
+        asked = {"HTTP_ACCEPT_LANGUAGE": language}
+        for made in (pages.confirm, pages.done, pages.not_found, pages.unavailable):
+            page.set_content(made(asked).body.decode())
+            for size in ("100%", "200%"):
+                page.evaluate(f"document.documentElement.style.fontSize = '{size}'")
+                width = page.evaluate("document.documentElement.scrollWidth")
+                assert width <= 320, (language, made.__name__, size)
+            assert page.get_by_role("main").get_by_role("heading", level=1).count() == 1
+    context.close()
 
 
 def test_a_followed_link_arrives_without_referrer_or_cookie(tmp_path, phone):

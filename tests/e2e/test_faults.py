@@ -16,6 +16,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from e2e.test_first_light import copies as copies_of
 from e2e.test_supervisor import statuses, until
 from fixtures.node import FREE_PORTS, run_cli, running_node
 from fixtures.receiver import Receiver
+from fixtures.slow_disk import slow_disk
 from sendback.journal import Journal, Level
 from sendback.model import Visit, VisitKind, uuid7
 
@@ -106,6 +108,34 @@ def test_a_slow_disk_delays_a_click_by_its_deadline_at_most(tmp_path):  # row 9
     with running_node(tmp_path / "data", under=strace) as node:
         assert click(node.web, path, 30) < 0.25 + SLACK
         assert len(node.wait_events(30)) == 30
+
+
+@pytest.mark.parametrize("level", ["disk", "os"])
+def test_a_disk_that_hangs_for_ever_holds_no_answer(tmp_path, level):  # row 9
+    """No clock: a sync that began does not come back before the test is over.
+
+    So nobody who got an answer has waited for the disk, and what was answered was written: it is
+    there after a kill -9.
+    """
+    disk = slow_disk(tmp_path)
+    if disk is None:
+        pytest.skip("needs a C compiler")
+    env = {**FREE_PORTS, "SENDBACK_JOURNAL__CLICK": level}
+    path = tagged(tmp_path, env)
+    with running_node(tmp_path / "data", env={**env, **disk.environment}) as node:
+        click(node.web, path)
+        disk.begin(3_600_000)
+        click(node.web, path, 20)
+        threads = [threading.Thread(target=click, args=(node.web, path, 5)) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        node.kill()
+    with running_node(tmp_path / "data", env=env) as node:
+        clicks = node.wait_events(1 + 20 + 100)
+    assert len(clicks) == 1 + 20 + 100
+    assert len({event["event_unique_id"] for event in clicks}) == len(clicks)
 
 
 @pytest.mark.postgres

@@ -258,8 +258,23 @@ def rss_kb(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", text)[1])
 
 
-@pytest.mark.parametrize("path", ["/api/v1/messages", "/api/v1/url-domains", "/login"])
-def test_a_body_without_an_end_is_refused_early(node, api, path):  # D16
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "status"),
+    [
+        ("/api/v1/messages", JSON, 413),
+        ("/api/v1/url-domains", JSON, 413),
+        ("/login", FORM, 413),
+        ("/welcome", FORM, 413),
+        # no form at all, so its body is not even looked at
+        ("/login", JSON, 415),
+        ("/welcome", JSON, 415),
+    ],
+)
+def test_a_body_without_an_end_is_refused_early(node, api, path, content_type, status):  # D16
+    """The answer itself may be lost: whoever still sends when we close may get a reset instead."""
     processes = api("GET", "/status")[1]["processes"]
     admin = next(one["pid"] for one in processes if one["part"] == "admin")
     before, sent, answer = rss_kb(admin), 0, b""
@@ -267,7 +282,7 @@ def test_a_body_without_an_end_is_refused_early(node, api, path):  # D16
     with socket.create_connection(node.address("admin"), timeout=30) as client:
         client.sendall(
             f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.key}\r\n"
-            "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+            f"Content-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
         )
         with contextlib.suppress(OSError):  # closed on us
             while sent < 200_000_000 and not answer:
@@ -275,7 +290,7 @@ def test_a_body_without_an_end_is_refused_early(node, api, path):  # D16
                 sent += len(chunk)
                 if select.select([client], [], [], 0)[0]:
                     answer = client.recv(200)
-    assert re.match(rb"HTTP/1.1 4(00|11|13|15|22) ", answer) or (not answer and sent < 200_000_000)
     assert sent < 150_000_000
+    assert not answer or answer.startswith(f"HTTP/1.1 {status} ".encode())
     assert rss_kb(admin) - before < 100_000
     assert api("GET", "/me")[0] == 200

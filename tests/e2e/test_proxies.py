@@ -1,4 +1,4 @@
-"""The examples of config/: nginx for real in front of a node, the others by syntax."""
+"""The examples of config/, each for real in front of a node where its program is installed."""
 
 import contextlib
 import datetime as dt
@@ -70,7 +70,7 @@ def node(tmp_path_factory):
     )
     with running_node(
         folder / "data",
-        arguments=["--config", str(folder / "sendback.toml"), "--only", "web,worker"],
+        arguments=["--config", str(folder / "sendback.toml"), "--only", "web,worker,admin"],
     ) as running:
         yield running
 
@@ -246,6 +246,90 @@ def test_caddy_takes_its_example():
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def haproxy(node, certificate, folder):
+    """(plain port, TLS port) of config/haproxy.cfg."""
+    plain, tls = _free_ports(2)
+    text = _replaced(
+        "haproxy.cfg",
+        {
+            "maxconn 20000": "maxconn 200",  # what the test's limit of descriptors allows
+            "bind :80\n": f"bind 127.0.0.1:{plain}\n",
+            "bind :443 ssl crt /etc/haproxy/certs/": f"bind 127.0.0.1:{tls} ssl crt {certificate}",
+            "127.0.0.1:8080": node.web.removeprefix("http://"),
+        },
+    )
+    (folder / "haproxy.cfg").write_text(text)
+    command = [_program("haproxy", optional=True), "-f", str(folder / "haproxy.cfg")]
+    with _running(command, plain):
+        yield plain, tls
+
+
+@contextlib.contextmanager
+def caddy(node, _certificate, folder):
+    """(plain port, TLS port) of config/Caddyfile; certificates on demand, made by Caddy itself."""
+    plain, tls = _free_ports(2)
+    text = _replaced(
+        "Caddyfile",
+        {
+            "auto_https disable_redirects": "auto_https disable_redirects\n\tadmin off\n"
+            f"\tlocal_certs\n\tskip_install_trust\n\thttp_port {plain}\n\thttps_port {tls}\n"
+            f"\tdefault_bind 127.0.0.1\n\tstorage file_system {folder / 'caddy'}",
+            "127.0.0.1:8081": node.admin.removeprefix("http://"),
+            "127.0.0.1:8080": node.web.removeprefix("http://"),
+        },
+    )
+    (folder / "Caddyfile").write_text(text)
+    program = _program("caddy", optional=True)
+    arguments = ["run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
+    with _running([program, *arguments], plain):
+        yield plain, tls
+
+
+@pytest.mark.parametrize("proxy_of", [haproxy, caddy], ids=lambda made: made.__name__)
+def test_the_others_hand_on_what_counts(proxy_of, node, certificate, tokens, tmp_path):
+    expected = ODD.replace(" ", "%20").replace("\u00e9", "%C3%A9")
+    forged = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Host": "evil.example"}
+    before = len(node.events())
+    with proxy_of(node, certificate, tmp_path) as (plain, tls):
+        click = f"/click?{tokens.link_tokens[0][1]}"
+        status, headers, body = ask(plain, click, headers=forged)
+        assert (status, headers["Location"], body) == (302, expected, b"")
+        status, headers, body = _ask_without_trust(tls, click, forged)
+        assert (status, headers["Location"], body) == (302, expected, b"")
+        assert ask(plain, "/apple-app-site-association")[2].decode() == AASA
+        other = {"Host": "other.example"}
+        assert ask(plain, "/apple-app-site-association", headers=other)[0] == 404
+        long = f"/click?{tokens.link_tokens[3][1]}"
+        status, headers, _ = ask(plain, f"{long}&{'a' * (8192 - len(long) - 1)}")
+        assert (status, len(headers["Location"])) == (302, 5_021)
+        assert ask(plain, "//click?x")[0] == 404
+        if proxy_of is caddy:
+            with pytest.raises(OSError):  # /ask says no: no certificate for a host that is not ours
+                _ask_without_trust(tls, click, {}, name="other.example")
+
+    clicks = node.wait_events(before + 3)[before:]
+    assert {event["engine_ip"] for event in clicks} == {"127.0.0.2"}
+
+
+def _replaced(name, changes):
+    text = (CONFIG / name).read_text()
+    for old, new in changes.items():
+        assert old in text, f"config/{name} says no more: {old}"
+        text = text.replace(old, new)
+    return text
+
+
+def _ask_without_trust(port, path, headers, name=HOST):
+    """As `ask` over TLS, whoever signed the certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", port), 20, ("127.0.0.2", 0)) as raw:
+        connection = http.client.HTTPConnection(HOST)
+        connection.sock = context.wrap_socket(raw, server_hostname=name)
+        return _exchange(connection, path, "GET", headers, None)
 
 
 def test_every_example_says_what_the_others_say():

@@ -51,6 +51,7 @@ def test_labels_are_made_again_by_the_rules_of_today(tmp_path):
         fetch(node.web + links(node, "click")[0], agent=agent)
         (before,) = node.wait_events(1)
         assert not before["is_bot"]
+        # a running node obeys it too, from the next visits on
         (node.data_dir / "control" / "user_agents.toml").write_text(
             '[[agent]]\nname = "acme"\nclass = "scanner"\ncontains = ["AcmeMonitor"]\n'
         )
@@ -60,12 +61,34 @@ def test_labels_are_made_again_by_the_rules_of_today(tmp_path):
         node.cli("events", "reclassify")
         (after,) = node.events()
 
+        def is_known() -> bool:
+            fetch(node.web + links(node, "click")[0], agent=agent)
+            return any(event["is_bot"] for event in node.events()[1:])
+
+        assert until(is_known, 60)
+
     assert after["agent_reasons"] == ["user_agent:acme"]
     assert (after["agent_class"], after["is_bot"], after["agent_final"]) == ("scanner", True, True)
     changed = {"agent_class", "agent_reasons", "is_bot", "agent_final"}
     assert {k: v for k, v in after.items() if k not in changed} == {
         k: v for k, v in before.items() if k not in changed
     }
+
+
+def test_one_message_may_keep_nothing_of_its_visitors(tmp_path):
+    with running_node(tmp_path / "data") as node:
+        message = b"X-Sendback-Privacy: anonymous\r\n" + SAMPLE.read_bytes()
+        send(node, message, ["ada@example.org"])
+        fetch(node.web + links(node, "click")[0], agent=BROWSER)
+        fetch(node.web + links(node, "open")[0], agent="curl/8.4.0")
+        events = {event["event_type"]: event for event in node.wait_events(2)}
+        node.cli("events", "reclassify")
+        assert {event["event_type"]: event for event in node.events()} == events
+
+    for event in events.values():
+        assert [event[name] for name in ("email", "engine_ip", "user_agent")] == ["", "", ""]
+    assert events["engine_click"]["agent_class"] == "human"
+    assert events["engine_open"]["agent_class"] == "scanner"
 
 
 def test_a_scanners_unsubscribe_is_told_and_not_acted_upon(tmp_path):

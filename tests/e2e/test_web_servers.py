@@ -3,7 +3,10 @@
 Also what a web process may weigh, and how soon it answers.
 """
 
+import contextlib
 import http.client
+import re
+import socket
 import time
 from pathlib import Path
 
@@ -128,6 +131,82 @@ def test_a_uri_of_8_kb_is_the_longest(node, issued):  # W6, W13, A4
     assert ask(node, f"/click?{token}&{'a' * (room + 1)}")[0] == 414
     assert ask(node, f"/click?{'A' * 65_600}")[0] in (400, 414)
     assert ask(node, f"/click?{token}")[0] == 302, "and the next good one works"
+
+
+def on_the_wire(node, request: bytes) -> bytes:
+    """What comes back for these octets until the server has answered, or hung up."""
+    got = b""
+    with socket.create_connection(node.address("web"), 20) as client:
+        client.settimeout(20)
+        with contextlib.suppress(ConnectionError):
+            client.sendall(request)
+            while chunk := client.recv(65536):
+                got += chunk
+                head, blank, body = got.partition(b"\r\n\r\n")
+                length = re.search(rb"(?i)\ncontent-length: *(\d+)", head)
+                if blank and len(body) >= int(length[1] if length else 0):
+                    break
+    return got
+
+
+HOSTILE = {
+    # facts/reliability.md section 7A, as octets
+    "A1 empty": b"GET /click? HTTP/1.1\r\nHost: x\r\n\r\n",
+    "A2 one character": b"GET /click?A HTTP/1.1\r\nHost: x\r\n\r\n",
+    "A3 7,999 characters": b"GET /click?" + b"A" * 7_999 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "A4 64 KB": b"GET /click?" + b"A" * 65_600 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "A4 1 MB": b"GET /click?" + b"A" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "A9 junk": b"GET /click?!%20%0d%0aX:%20y HTTP/1.1\r\nHost: x\r\n\r\n",
+    "A9 octets above ASCII": b"GET /click?\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+    "A9 NUL": b"GET /click?A\x00B HTTP/1.1\r\nHost: x\r\n\r\n",
+    # around them: what a port open to the world gets
+    "no host": b"GET /click?A HTTP/1.1\r\n\r\n",
+    "HTTP/1.0": b"GET /click?A HTTP/1.0\r\n\r\n",
+    "HTTP/9.9": b"GET /click?A HTTP/9.9\r\nHost: x\r\n\r\n",
+    "absolute form": b"GET http://evil.example/click?A HTTP/1.1\r\nHost: x\r\n\r\n",
+    "CONNECT": b"CONNECT evil.example:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "dots": b"GET /../../click?A HTTP/1.1\r\nHost: x\r\n\r\n",
+    "percent in the path": b"GET /%63lick?A HTTP/1.1\r\nHost: x\r\n\r\n",
+    "hosts": b"GET /click?A HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+    "1,000 fields": b"GET /click?A HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 1_000 + b"\r\n",
+    "a field of 1 MB": b"GET /click?A HTTP/1.1\r\nHost: x\r\nX-A: "
+    + b"b" * 1_000_000
+    + b"\r\n\r\n",
+    "a field without end": b"GET /click?A HTTP/1.1\r\nHost: x\r\nX-A" + b"\r\n\r\n",
+    "a folded field": b"GET /click?A HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n",
+    "two lengths": b"POST /unsub?A HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
+    b"Content-Length: 4\r\n\r\nabcd",
+    "length and chunks": b"POST /unsub?A HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a negative length": b"POST /unsub?A HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    "a chunk that is none": b"POST /unsub?A HTTP/1.1\r\nHost: x\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500 + b"\r\n\r\n",
+    "SMTP": b"EHLO x\r\nMAIL FROM:<a@b.example>\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_octets_get_a_refusal_and_the_next_visit_its_answer(node, issued, name):  # W7, W13
+    answer = on_the_wire(node, HOSTILE[name])
+
+    assert not answer or re.match(rb"HTTP/1\.[01] 4\d\d ", answer), answer[:200]
+    assert b"Traceback" not in answer
+    assert b"evil.example" not in answer
+    assert b"\r\nLocation:" not in answer.title()
+    assert ask(node, f"/click?{issued.link_tokens[0][1]}")[0] == 302, "and the next good one works"
+
+
+def test_a_long_body_is_refused_unread(node, issued):  # W13
+    """1 KB is looked at; of the rest not an octet is asked for."""
+    header = f"/unsub?{issued.unsub_token}"
+    for length in (2_000, 10_000_000_000):
+        answer = on_the_wire(
+            node,
+            f"POST {header} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n\r\n".encode(),
+        )
+        assert answer.startswith(b"HTTP/1.1 400 "), answer[:100]
 
 
 def test_a_web_process_is_small(node):

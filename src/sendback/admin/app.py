@@ -13,6 +13,7 @@ from flask import Flask, Response
 
 from sendback.admin import ops, pages
 from sendback.admin.auth import Access
+from sendback.admin.bodies import BoundedRequest
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -38,6 +39,7 @@ def create_admin_app(
     sends with their counts; `extensions` register further routes, the REST API among them.
     """
     app = Flask("sendback.admin")
+    app.request_class = BoundedRequest
     app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
     app.register_blueprint(ops.blueprint(readings))
     pages.add_login_pages(app, access)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flask import Flask, Response, g, redirect, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import HTTPException, UnsupportedMediaType
 
 from sendback.admin import ops
 from sendback.admin.auth import COOKIE, Access
@@ -34,7 +35,7 @@ def add_login_pages(app: Flask, access: Access) -> None:
     @app.post("/login")
     def login() -> Any:
         access.check_same_site()
-        form = request.form
+        form = _form()
         try:
             session = access.log_in(
                 form.get("name", ""), form.get("password", ""), form.get("code", "").strip()
@@ -64,7 +65,7 @@ def add_login_pages(app: Flask, access: Access) -> None:
     @app.post("/welcome")
     def welcome() -> Any:
         access.check_same_site()
-        form = request.form
+        form = _form()
         secret, name = form.get("invitation", ""), form.get("name", "").strip()
         password = form.get("password", "")
         try:
@@ -121,6 +122,16 @@ def add_error_pages(app: Flask) -> None:
         text = "The main database does not answer. Recipients are served all the same."
         page = render_template("error.html", title="Not now", text=text)
         return Response(page, 503, headers={"Retry-After": "5"})
+
+
+def _form() -> MultiDict[str, str]:
+    """What our page's form sent; 415 for a body of another kind, 413 for too long a one.
+
+    Another kind would read as an empty form: a wrong password that nobody gave.
+    """
+    if request.mimetype not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        raise UnsupportedMediaType("send the form of this page")
+    return request.form
 
 
 def _visitor(access: Access) -> dict[str, str]:

@@ -9,7 +9,7 @@ Times are measured from tagging, which is before the message left: soon alone pr
 somebody testing his own mail is soon as well; it counts with a second sign.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -21,13 +21,16 @@ _WEIGHT_NETWORK = 0.4
 _WEIGHT_SOON = 0.4
 _WEIGHT_TWO_LINKS = 0.3
 _WEIGHT_BURST = 0.6
+_WEIGHT_FROM_THE_FIRST = 0.6
 _WEIGHT_AGENT = 0.6
+_WEIGHT_AGENT_POSSIBLE = 0.3
 _TWO_LINKS_S = 2.0
 #: Plain numbers: `&` and `|` on an IntFlag cost 2 us each, and finishing asks for every visit.
 _ASKED_FOR = int(Hint.ONE_CLICK | Hint.MAILTO | Hint.CONFIRMED)
+"""What a person did on purpose; such a visit says nothing of the others."""
 _ONE_CLICK_OR_MAILTO = int(Hint.ONE_CLICK | Hint.MAILTO)
 _ONE_CLICK, _PREFETCH, _CONFIRMED = map(int, (Hint.ONE_CLICK, Hint.PREFETCH, Hint.CONFIRMED))
-"""What a person did on purpose; such a visit says nothing of the others."""
+_UNIVERSAL = int(Hint.UNIVERSAL)
 _EVERY_LINK_AT_LEAST = 3
 """A message of one or two links is followed whole by people too."""
 
@@ -86,7 +89,11 @@ class Verdict(msgspec.Struct, frozen=True):
 def classify(observation: Observation, rules: Rules) -> Verdict:
     """The verdict on one visit; pure, a few microseconds for agents and addresses seen before."""
     seen = observation
-    scope: Scope = "open" if seen.kind == VisitKind.OPEN else "click"
+    scope: Scope = "click"
+    if seen.kind == VisitKind.OPEN:
+        scope = "open"
+    elif seen.hints & _UNIVERSAL:
+        scope = "app_link"
     if seen.hints & _ONE_CLICK_OR_MAILTO:
         # RFC 8058: mailbox providers' servers send it, and only when a person asked them to
         reason = "one_click" if seen.hints & _ONE_CLICK else "mailto"
@@ -111,9 +118,11 @@ def classify(observation: Observation, rules: Rules) -> Verdict:
     reasons: Reasons = ()
     weight = 0.0
     if agent is not None and agent.agent_class != "human":
-        reasons, weight = (f"user_agent:{agent.name}",), _WEIGHT_AGENT
+        reasons = (f"user_agent:{agent.name}",)
+        weight = _WEIGHT_AGENT if agent.certainty == "probable" else _WEIGHT_AGENT_POSSIBLE
     if seen.hints & _CONFIRMED:
-        weight = 0.0  # a button was pressed, which no scanner is known to do
+        # a button was pressed, which no scanner is known to do
+        reasons, weight = ("confirmed", *reasons), 0.0
     else:
         more, added = _behaviour(seen, network, rules)
         reasons, weight = reasons + more, weight + added
@@ -138,35 +147,86 @@ def _behaviour(
     if seen.tagged_at and seen.time_ms < (seen.tagged_at + rules.soon_s) * 1000:
         reasons.append("soon")
         weight += _WEIGHT_SOON
-    if seen.kind != VisitKind.OPEN:
-        burst = _links_within(seen, rules.burst_s)
+    others = _other_links(seen)
+    if others:
+        burst = _links_within(seen, others, rules.burst_s)
         if burst >= rules.burst_links:
             reasons.append("burst")
             weight += _WEIGHT_BURST
-        elif _links_within(seen, _TWO_LINKS_S) > 1:
+        elif _links_within(seen, others, _TWO_LINKS_S) > 1:
             reasons.append("two_links")
             weight += _WEIGHT_TWO_LINKS
+        if _followed_from_the_first(seen, others, rules.row_s) >= rules.row_links:
+            reasons.append("from_the_first")
+            weight += _WEIGHT_FROM_THE_FIRST
         total = seen.links_in_message or 0
-        followed = _links_within(seen, rules.every_link_s) if total else 0
-        if total >= _EVERY_LINK_AT_LEAST and followed >= total:
+        if (
+            total >= _EVERY_LINK_AT_LEAST
+            and _links_within(seen, others, rules.every_link_s) >= total
+        ):
             reasons.append("every_link")
             weight += _WEIGHT_BURST
     return tuple(reasons), weight
 
 
-def _links_within(seen: Observation, seconds: float) -> int:
-    """Different links of the message followed so close to this visit, itself included."""
-    reach = seconds * 1000
-    found = {(seen.kind, seen.pos)}
-    for other in seen.others:
-        if other.kind == VisitKind.OPEN or other.hints & _ASKED_FOR:
-            continue
-        if abs(other.time_ms - seen.time_ms) <= reach:
-            found.add((other.kind, other.pos))
-    return len(found)
+def _other_links(seen: Observation) -> list[OtherVisit]:
+    """When other links of the message were followed; nothing where only this one was, or opens."""
+    kind, pos = seen.kind, seen.pos
+    if kind == VisitKind.OPEN:
+        return []
+    return [
+        other
+        for other in seen.others
+        if (other.pos != pos or other.kind != kind)
+        and other.kind != VisitKind.OPEN
+        and not other.hints & _ASKED_FOR
+    ]
+
+
+def _spans(
+    seen: Observation, others: list[OtherVisit], seconds: float
+) -> Iterator[set[tuple[int, int]]]:
+    """What was followed, as (kind, position), in each span of so many seconds around this visit.
+
+    Spans begin at a visit; any other holds no more than one of these does.
+    """
+    reach, own = seconds * 1000, (seen.kind, seen.pos)
+    near = [other for other in others if abs(other.time_ms - seen.time_ms) <= reach]
+    for begins in {seen.time_ms, *(other.time_ms for other in near)}:
+        if begins <= seen.time_ms:
+            yield {own} | {
+                (other.kind, other.pos) for other in near if 0 <= other.time_ms - begins <= reach
+            }
+
+
+def _links_within(seen: Observation, others: list[OtherVisit], seconds: float) -> int:
+    """Different links of the message followed within so many seconds, this visit among them."""
+    return max(map(len, _spans(seen, others, seconds)))
+
+
+def _followed_from_the_first(seen: Observation, others: list[OtherVisit], seconds: float) -> int:
+    """How many links from the first on, none left out, were followed within so many seconds.
+
+    What stands in for "every link" where nobody knows how many there are. 0 when this one is not
+    among them.
+    """
+    return max(
+        _unbroken({pos for _, pos in span}, seen.pos) for span in _spans(seen, others, seconds)
+    )
+
+
+def _unbroken(positions: set[int], own: int) -> int:
+    last = 0
+    while last + 1 in positions:
+        last += 1
+    return last if 0 < own <= last else 0
 
 
 def _is_complete(seen: Observation, rules: Rules) -> bool:
-    can_be_whole = (seen.links_in_message or 0) >= _EVERY_LINK_AT_LEAST
-    window_s = max(rules.burst_s, rules.every_link_s if can_be_whole else 0.0)
+    total = seen.links_in_message
+    window_s = rules.burst_s
+    if total is None and seen.pos:
+        window_s = max(window_s, rules.row_s)
+    elif (total or 0) >= _EVERY_LINK_AT_LEAST:
+        window_s = max(window_s, rules.row_s, rules.every_link_s)
     return seen.complete_until_ms >= seen.time_ms + window_s * 1000

@@ -17,8 +17,14 @@ import msgspec
 from sendback.errors import Malformed
 
 AgentClass = Literal["human", "proxy", "prefetch", "scanner"]
-Scope = Literal["all", "open", "click"]
-Certainty = Literal["certain", "probable"]
+Scope = Literal["all", "open", "click", "app_link"]
+Certainty = Literal["certain", "probable", "possible"]
+#: Which scopes of rules count for a visit of a scope.
+_SCOPES: dict[Scope, tuple[Scope, ...]] = {
+    "open": ("all", "open"),
+    "click": ("all", "click"),
+    "app_link": ("all", "click", "app_link"),
+}
 
 _AGENTS_SEEN = 8192
 _ADDRESSES_SEEN = 32768
@@ -58,7 +64,8 @@ class Rules:
 
     `soon_s`: a visit within this time of tagging counts as soon. `burst_s`, `burst_links`: so many
     different links of a message within so many seconds are a burst. `every_link_s`: the time in
-    which every link of a message must have been followed to count.
+    which every link of a message must have been followed to count. `row_s`, `row_links`: so many
+    links from the first on, none left out, within so many seconds are no person's choice.
     """
 
     def __init__(
@@ -70,19 +77,23 @@ class Rules:
         burst_s: float = 5.0,
         burst_links: int = 3,
         every_link_s: float = 60.0,
+        row_s: float = 20.0,
+        row_links: int = 5,
     ) -> None:
         self.soon_s = soon_s
         self.burst_s = burst_s
         self.burst_links = burst_links
         self.every_link_s = every_link_s
+        self.row_s = row_s
+        self.row_links = row_links
         matchers = [(_matcher(rule), rule) for rule in agents]
         tables = [_prefix_table(rules) for rules in networks]
 
         @lru_cache(maxsize=_AGENTS_SEEN)
         def agent(header: str, scope: Scope) -> AgentRule | None:
-            text = header.strip().lower()
+            text, scopes = header.strip().lower(), _SCOPES[scope]
             for fits, rule in matchers:
-                if rule.scope in ("all", scope) and fits(text):
+                if rule.scope in scopes and fits(text):
                     return rule
             return None
 
@@ -105,8 +116,8 @@ def load_rules(
 ) -> Rules:
     """Our rules, with an operator's own TOML texts before them.
 
-    `windows`: `soon_s`, `burst_s`, `burst_links`, `every_link_s` of `Rules`. Malformed names the
-    text, and the entry where it can.
+    `windows`: `soon_s`, `burst_s`, `burst_links`, `every_link_s`, `row_s`, `row_links` of `Rules`.
+    Malformed names the text, and the entry where it can.
     """
     ours = files(__package__)
     agents = _read(agents_toml or "", "agent", AgentRule, "user_agents.toml")
@@ -196,6 +207,6 @@ def _longest_prefix(table: PrefixTable, ip: str, scope: Scope) -> NetworkRule | 
         if version == address.version:
             shift = bits - length
             for rule in numbers.get(number >> shift << shift, ()):
-                if rule.scope in ("all", scope):
+                if rule.scope in _SCOPES[scope]:
                     return rule
     return None

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sendback.bootstrap.agent_rules import AgentRules
 from sendback.bootstrap.core import Core
 from sendback.bootstrap.processes import child_settings
 from sendback.bootstrap.readings import HOUSE
 from sendback.bootstrap.status import StatusWriter
-from sendback.errors import Malformed, NotFound
+from sendback.errors import NotFound
 from sendback.model import Catalog, Destination
 
 if TYPE_CHECKING:
-    from sendback.agents import Rules
+    from sendback.agents import Observation, Verdict
     from sendback.delivery import Delivery, Following
     from sendback.eventlog import EventLog
     from sendback.finishing import Finishing
@@ -111,7 +112,11 @@ class WorkerBuilder:
 
         core, settings = self._core, self._settings
         metadata = core.metadata(writes=False, include_retired=True)
-        rules = agent_rules(core.path / "control")
+        rules = AgentRules(core.path / "control", say)
+
+        def judge(seen: Observation) -> Verdict:
+            return classify(seen, rules.current())
+
         # Not `upgraded_database`: the worker starts while the main database is down. Whether its
         # schema fits was asked when the node started.
         counts = BounceCounts(core.database, settings.server_id)
@@ -120,7 +125,12 @@ class WorkerBuilder:
         return Finishing(
             reader,
             self._log,
-            Visits(metadata, lambda seen: classify(seen, rules), settings.server_id, History()),
+            Visits(
+                metadata,
+                judge,
+                settings.server_id,
+                History(),
+            ),
             Returned(
                 metadata,
                 parse,
@@ -257,21 +267,6 @@ def delivery_of(
         window_hours=destination.max_retry_hours,
         say=say,
     )
-
-
-def agent_rules(control: Path) -> Rules:
-    """The agents' rules with the operator's `control/networks.toml` and `user_agents.toml`."""
-    from sendback.agents import load_rules
-
-    texts = []
-    for name in ("networks.toml", "user_agents.toml"):
-        path = control / name
-        texts.append(path.read_text(encoding="utf-8") if path.exists() else None)
-    try:
-        return load_rules(*texts)
-    except Malformed as error:
-        say(f"ERROR {control}: {error}; going on with our own rules")
-        return load_rules()
 
 
 def say(line: str) -> None:

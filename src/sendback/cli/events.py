@@ -151,11 +151,12 @@ def reclassify(node: Node, since: int, dry_run: bool) -> None:
     Changes the events that are kept here; a destination sees new labels after a replay.
     """
     from sendback.agents import classify
-    from sendback.bootstrap.working import agent_rules
+    from sendback.bootstrap.agent_rules import AgentRules
+    from sendback.bootstrap.working import say
     from sendback.finishing.reclassify import reclassify as label_again
 
     log = node.core.event_log(readonly=False)
-    rules = agent_rules(node.core.path / "control")
+    rules = AgentRules(node.core.path / "control", say).current()
     done = label_again(log, lambda seen: classify(seen, rules), since_ms=since, is_dry=dry_run)
     emit(node, done)
 

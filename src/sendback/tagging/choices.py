@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from sendback.errors import Malformed
-from sendback.model import BounceMailbox, Catalog, MailClass, Storage, UrlDomain
+from sendback.model import BounceMailbox, Catalog, MailClass, Privacy, Storage, UrlDomain
 from sendback.rewriting import Options
 from sendback.rewriting.headers import CONTROL, block_end, fields, unfold
 from sendback.tagging.grouping import send_id
@@ -67,6 +67,7 @@ class Choices:
     click_tracking_id: str
     instance_id: str
     obscured_email: str
+    privacy: Privacy
     options: Options
     warnings: tuple[str, ...]
 
@@ -106,6 +107,7 @@ def choose(
         click_tracking_id=control.get("x-greenarrow-click-tracking-id", ""),
         instance_id=instance_id,
         obscured_email=control.get("x-greenarrow-obscured-email", ""),
+        privacy=_privacy(control, chosen, warnings),
         options=_options(control, chosen, catalog, warnings),
         warnings=tuple(warnings),
     )
@@ -196,6 +198,20 @@ def _storage(
                 f"not {header[:40]!r}: using {usual}"
             )
     return usual
+
+
+def _privacy(control: Mapping[str, str], mail_class: MailClass, warnings: list[str]) -> Privacy:
+    """What is kept of this message's visitors; a word that makes no sense keeps the class's."""
+    header = control.get("x-sendback-privacy", "")
+    if header:
+        try:
+            return Privacy(header.strip().lower())
+        except ValueError:
+            warnings.append(
+                "X-Sendback-Privacy is full, truncate_ip or anonymous, "
+                f"not {header[:40]!r}: using {mail_class.privacy}"
+            )
+    return mail_class.privacy
 
 
 def _identifier(control: Mapping[str, str], name: str, warnings: list[str]) -> str:

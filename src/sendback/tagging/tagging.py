@@ -169,7 +169,7 @@ class Tagging:
             url_domain=choices.url_domain.domain,
             instance_id=choices.instance_id,
             tagged_at=int(self._clock()),
-            privacy=choices.mail_class.privacy,
+            privacy=choices.privacy,
         )
         wanted = [_link_facts(link, choices) for link in made.links]
         if made.wants_honeypot:

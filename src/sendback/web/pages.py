@@ -22,12 +22,22 @@ _FRAME = """<!doctype html>
 <meta name="robots" content="noindex">
 <title>{title}</title>
 <style>
-:root {{ color-scheme: light dark }}
-body {{ font: 1.125rem/1.5 system-ui, sans-serif; max-width: 32rem; margin: 15vh auto;
-  padding: 0 1.25rem }}
-h1 {{ font-size: 1.5rem; line-height: 1.25 }}
-button {{ font: inherit; font-weight: 600; width: 100%; min-height: 3rem; padding: .5rem 1rem;
-  border: 0; border-radius: .5rem; background: #0b5cad; color: #fff; cursor: pointer }}
+:root {{ color-scheme: light dark; --page: #f2f4f7; --card: #fff; --text: #1b2027; --note: #59626d;
+  --button: #0b5cad; --edge: #e1e5ea }}
+@media (prefers-color-scheme: dark) {{ :root {{ --page: #13161a; --card: #1d2126; --text: #e9ecef;
+  --note: #a7b0ba; --button: #1d6cc0; --edge: #2c323a }} }}
+* {{ box-sizing: border-box }}
+body {{ margin: 0; min-height: 100vh; min-height: 100dvh; display: grid; place-items: center;
+  padding: min(1rem, 4vw); background: var(--page); color: var(--text);
+  font: 1.125rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; hyphens: auto }}
+main {{ width: 100%; max-width: 30rem; padding: 2rem min(1.5rem, 6vw); background: var(--card);
+  border: 1px solid var(--edge); border-radius: 1rem }}
+h1 {{ margin: 0; font-size: 1.5rem; line-height: 1.25 }}
+p {{ margin: .75rem 0 0 }}
+.note {{ color: var(--note); font-size: 1rem }}
+button {{ margin-top: 1.5rem; font: inherit; font-weight: 600; width: 100%; min-height: 3rem;
+  padding: .5rem 1rem; border: 0; border-radius: .625rem; background: var(--button); color: #fff;
+  cursor: pointer }}
 button:focus-visible {{ outline: 3px solid #e8a317; outline-offset: 3px }}
 </style>
 </head>
@@ -35,7 +45,7 @@ button:focus-visible {{ outline: 3px solid #e8a317; outline-offset: 3px }}
 <main>
 <h1>{title}</h1>
 <p>{text}</p>
-{form}</main>
+{form}{note}</main>
 </body>
 </html>
 """
@@ -43,6 +53,8 @@ _FORM = """<form method="post">
 <input type="hidden" name="confirm" value="1">
 <button type="submit">{button}</button>
 </form>
+"""
+_NOTE = """<p class="note">{note}</p>
 """
 
 
@@ -117,6 +129,7 @@ def _rendered(
             title=escape(text[f"{name}_title"]),
             text=escape(text[f"{name}_text"]),
             form=_FORM.format(button=escape(text["confirm_button"])) if with_form else "",
+            note=_NOTE.format(note=escape(text[f"{name}_note"])) if f"{name}_note" in text else "",
         )
         pages[language] = answers.page(status, html.encode(), language, *extra)
     return pages

@@ -44,10 +44,25 @@ def followed(*links, after=3_600.0, ip=HOME):
 
 @pytest.mark.parametrize("case", CORPUS["person"], ids=lambda case: case["header"][:60])
 def test_people_are_people(case):  # R8
+    weak = (f"user_agent:{case['weak']}",) if "weak" in case else ()
     for kind in (VisitKind.CLICK, VisitKind.OPEN, VisitKind.UNSUB):
         verdict = judge(kind, case["header"])
-        assert (verdict.agent_class, verdict.reasons) == ("human", ())
+        reasons = () if kind is VisitKind.OPEN else weak
+        assert (verdict.agent_class, verdict.reasons) == ("human", reasons)
         assert not verdict.is_bot
+
+
+@pytest.mark.parametrize("case", CORPUS["app"], ids=lambda case: case["header"][:60])
+def test_an_app_may_fetch_its_own_links_and_pictures(case):  # S4.23
+    assert judge(hints=Hint.UNIVERSAL, user_agent=case["header"]).agent_class == "human"
+    assert judge(VisitKind.OPEN, case["header"]).agent_class == "human"
+    assert judge(user_agent=case["header"]).agent_class == case["click"]
+
+
+def test_a_machine_that_follows_a_universal_link_is_one():
+    for header in ("curl/8.4.0", "Mozilla/5.0 (compatible; Barracuda Sentinel (EE))", ""):
+        assert judge(hints=Hint.UNIVERSAL, user_agent=header).agent_class == "scanner"
+    assert judge(hints=Hint.UNIVERSAL, ip=GATEWAY).agent_class == "scanner"
 
 
 @pytest.mark.parametrize("case", CORPUS["proxy"], ids=lambda case: case["header"][:60])
@@ -69,7 +84,18 @@ def test_machines_are_machines(case):  # R2, R8
         assert verdict.agent_class == case.get("click", "scanner")
         assert verdict.is_bot
         assert verdict.reasons[0].startswith("user_agent:")
-    assert judge(VisitKind.OPEN, case["header"]).is_bot
+    assert judge(VisitKind.OPEN, case["header"]).is_bot == ("open" not in case)
+
+
+def test_what_people_send_too_counts_only_beside_another_sign():  # R1
+    old = next(case["header"] for case in CORPUS["person"] if case.get("weak") == "old_chrome")
+    assert judge(user_agent=old).reasons == ("user_agent:old_chrome",)
+    assert not judge(user_agent=old).is_bot
+    assert judge(user_agent=old, after=4.0).reasons == ("user_agent:old_chrome", "soon")
+    assert judge(user_agent=old, after=4.0).is_bot
+    assert judge(user_agent=old, ip=DEFENDER).is_bot
+    assert judge(user_agent=old, others=followed((1.0, 2))).is_bot
+    assert not judge(user_agent=old, others=followed((4.0, 2))).is_bot
 
 
 def test_a_prefetch_that_says_so():  # W8
@@ -105,6 +131,13 @@ def test_nobody_sees_the_honeypot():  # R5
         ("", VisitKind.CLICK, "human", "probable"),
         ("unix:", VisitKind.CLICK, "human", "probable"),
         ("2001:db8::1", VisitKind.CLICK, "human", "probable"),
+        # iCloud Private Relay, WARP and Google's VPN carry people (egress-ip-ranges.csv of Apple)
+        ("104.28.33.5", VisitKind.CLICK, "human", "probable"),
+        ("172.225.12.34", VisitKind.CLICK, "human", "probable"),
+        ("146.75.164.1", VisitKind.CLICK, "human", "probable"),
+        ("2a09:bac2:5d3a::1", VisitKind.CLICK, "human", "probable"),
+        ("2a02:26f7:c9c8::1", VisitKind.OPEN, "human", "probable"),
+        ("66.249.84.213", VisitKind.CLICK, "human", "probable"),
     ],
 )
 def test_networks_by_scope_and_certainty(ip, kind, agent_class, certainty):  # R3
@@ -127,6 +160,8 @@ def test_several_links_within_seconds():
     assert not judge(others=followed((1.0, 2))).is_bot, "two links, as people do"
     assert judge(others=followed((1.0, 2), (-2.0, 3))).reasons == ("burst",)
     assert not judge(others=followed((6.0, 2), (-6.0, 3))).is_bot
+    assert not judge(others=followed((4.0, 2), (-4.0, 3))).is_bot, "eight seconds, as people do"
+    assert judge(others=followed((-4.5, 2), (-2.0, 3))).reasons == ("burst",)
     assert not judge(others=followed((1.0, 1), (2.0, 1), (3.0, 1))).is_bot, "one link, often"
     quick = judge(after=3.0, others=followed((1.0, 2), after=3.0))
     assert (quick.agent_class, quick.reasons) == ("scanner", ("soon", "two_links"))
@@ -151,7 +186,23 @@ def test_every_link_of_a_message():
     others = followed((20.0, 2), (-20.0, 3))
     assert judge(others=others, links_in_message=3).reasons == ("every_link",)
     assert not judge(others=others, links_in_message=4).is_bot
+    slow = followed((40.0, 2), (-40.0, 3))
+    assert not judge(others=slow, links_in_message=3).is_bot, "80 seconds"
     assert not judge(others=followed((20.0, 2)), links_in_message=2).is_bot, "a short message"
+
+
+def test_every_link_from_the_first_on_where_nobody_knows_how_many_there_are():
+    """Slower than a burst, none left out: a machine, whatever the storage."""
+    walk = [(4.0 * (pos - 1), pos) for pos in range(1, 6)]
+    for own, pos in walk:
+        others = followed(*[(at - own, n) for at, n in walk if n != pos])
+        assert judge(pos=pos, others=others).reasons == ("from_the_first",)
+    assert not judge(others=followed((4, 2), (8, 3), (12, 4))).is_bot, "four"
+    assert not judge(others=followed((4, 2), (8, 3), (12, 5), (16, 6))).is_bot, "one left out"
+    assert not judge(pos=2, others=followed((4, 3), (8, 4), (12, 5), (16, 6))).is_bot, "no first"
+    beside = followed(*((at + 3.0, pos) for at, pos in walk))
+    assert not judge(pos=9, others=beside).is_bot, "not one of them"
+    assert not judge(others=followed((9, 2), (18, 3), (27, 4), (36, 5))).is_bot, "a reader"
 
 
 def test_an_unsubscribe_that_a_person_asked_for():  # R14, R15
@@ -166,7 +217,7 @@ def test_an_unsubscribe_that_a_person_asked_for():  # R14, R15
         ip=DEFENDER,
         others=followed((1.0, 2), (2.0, 3), after=2.0),
     )
-    assert not pressed.is_bot
+    assert (pressed.agent_class, pressed.reasons[0]) == ("human", "confirmed")
     assert judge(VisitKind.UNSUB, "curl/8.4.0", hints=Hint.CONFIRMED).is_bot
 
 
@@ -174,8 +225,10 @@ def test_a_label_is_final_when_no_later_click_can_change_it():
     click = visit()
     assert not classify(click, RULES).final
     later = visit(complete_until_ms=click.time_ms + 5_000)
-    assert classify(later, RULES).final
-    whole = visit(complete_until_ms=click.time_ms + 5_000, links_in_message=8)
+    assert not classify(later, RULES).final, "links from the first on take 20 seconds"
+    assert classify(visit(complete_until_ms=click.time_ms + 20_000), RULES).final
+    assert classify(visit(complete_until_ms=click.time_ms + 5_000, links_in_message=2), RULES).final
+    whole = visit(complete_until_ms=click.time_ms + 20_000, links_in_message=8)
     assert not classify(whole, RULES).final, "the window for every link is longer"
     assert judge(VisitKind.OPEN).final
     assert judge(user_agent="curl/8").final

@@ -307,6 +307,8 @@ def test_a_held_verdict_goes_out_when_it_is_final_not_when_the_hold_ends(house) 
     house.visit(VisitKind.CLICK, house.issue([LINK]).link_tokens[0][1])
     assert house.finish() == []
     house.now += 7
+    assert house.finish() == []
+    house.now += 15
 
     (event,) = house.finish()
     assert event["agent_final"]

@@ -256,6 +256,14 @@ def test_control_headers_choose_and_leave_no_trace(tagging):
     assert b"X-Sendback" not in tagged.message
 
 
+@pytest.mark.parametrize("word", ["full", "truncate_ip", " Anonymous "])
+def test_a_message_says_what_may_be_kept_of_its_visitors(tagging, warnings, word):
+    tagged = tagging.tag(with_headers(X_Sendback_Privacy=word), "ada@example.net")
+    assert tagged.facts.privacy == word.strip().lower()
+    assert b"X-Sendback" not in tagged.message
+    assert warnings == []
+
+
 def test_track_none(tagging):
     tagged = tagging.tag(with_headers(X_Sendback_Track="none"), "ada@example.net")
     assert b"/open?" not in tagged.message
@@ -270,6 +278,7 @@ def test_track_none(tagging):
         ({"X_GreenArrow_BounceMailboxOverride": "else@where.test"}, "no bounce mailbox here"),
         ({"X_GreenArrow_BounceMailboxOverride": "not an address"}, "is ignored"),
         ({"X_Sendback_Track": "everything"}, "X-Sendback-Track"),
+        ({"X_Sendback_Privacy": "secret"}, "full, truncate_ip or anonymous"),
         ({"X_GreenArrow_SendID": "s" * 301}, "is ignored"),
     ],
 )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from flask import Flask, Request, Response, request
+from flask import Flask, Response, request
 from pydantic import ValidationError
 from werkzeug.exceptions import (
     BadRequest,
@@ -18,6 +18,7 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
+from sendback.admin.bodies import BoundedRequest
 from sendback.database.catalog import Stale
 from sendback.errors import Conflict, Malformed, NotFound, SendbackError, Unavailable
 
@@ -28,7 +29,7 @@ PROBLEM = "application/problem+json"
 MAX_BODY = 1 << 20
 
 
-class ApiRequest(Request):
+class ApiRequest(BoundedRequest):
     """A request whose JSON body is read strictly, and says what is wrong with it."""
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:  # noqa: ARG002 - Flask's signature
