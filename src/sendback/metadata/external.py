@@ -8,82 +8,52 @@ link lead elsewhere. Rows never change, so what was read is kept.
 """
 
 import contextlib
-import datetime as dt
 import hmac
-import os
 import queue
 import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 import psycopg
 
 from sendback.errors import Malformed, NotFound, Unavailable
-from sendback.metadata.base import HEADER_LINK, check_text, purpose_of
+from sendback.metadata.base import NotStorable, Stored, Wanted
 from sendback.metadata.batching import Batcher
 from sendback.metadata.cache import RowCache
 from sendback.metadata.channel import Statement
+from sendback.metadata.external_issue import SEND_DEADLINE, WRITE, Issuer, LinkRows
 from sendback.metadata.external_rows import (
     NUMBER,
     UUID,
     LinkRow,
     MessageRow,
-    as_uuid4,
     decode_row,
     link_facts,
-    link_row,
     message_facts,
-    message_row,
     number_of_row,
     row_id_of,
 )
+from sendback.metadata.link_numbers import LinkNumbers
 from sendback.metadata.postgres import Database, Slow
 from sendback.model import LinkFacts, MessageFacts, TrackingData
-from sendback.secret_constants import Key, Keyring, Purpose
-from sendback.tokens import Opened, Version, seal
+from sendback.secret_constants import Keyring, Purpose
+from sendback.tokens import Opened
 
-LinkRows = Literal["none", "sendid", "listid", "both"]
-
-SEND_DEADLINE = 0.3
 CLICK_DEADLINE = 1.0
 #: The read failover is asked too when the primary has said nothing for this long.
 HEDGE_AFTER = 0.075
-#: A link row written by this process is not written again for so long.
-_WRITTEN_SECONDS = 600.0
-_REMEMBERED = 20_000
 
 READ = Statement(
     "sendback_read",
     "select id, data from ga_tracking_data where id = any ($1::uuid[])",
     b"{}",
 )
-#: One round trip: adds what is new, answers the ids whose row says something else.
-WRITE = Statement(
-    "sendback_write",
-    "with given as ("
-    " select * from jsonb_to_recordset($1::jsonb) as g (id uuid, date date, data jsonb)"
-    "), added as ("
-    " insert into ga_tracking_data (id, date, data)"
-    " select id, date, data from given order by id on conflict do nothing"
-    ") select given.id from given join ga_tracking_data t on t.id = given.id"
-    " where t.data <> given.data",
-    b"[]",
-)
 
 
 #: Stands for the message where only the link was asked for.
 _NOBODY = MessageFacts(email="")
-
-
-class _Written(NamedTuple):
-    """A row to write."""
-
-    id: bytes
-    date: str
-    data: MessageRow | LinkRow
 
 
 class ExternalStore:
@@ -104,6 +74,7 @@ class ExternalStore:
         cached_rows: int = 20_000,
         send_deadline: float = SEND_DEADLINE,
         click_deadline: float = CLICK_DEADLINE,
+        numbers: LinkNumbers | None = None,
     ) -> None:
         self._dsn = dsn
         self._primary = Database(
@@ -119,16 +90,17 @@ class ExternalStore:
             if read_failover
             else None
         )
-        self._link_rows = link_rows
-        self._clock = clock
-        self._send_deadline = send_deadline
         self._click_deadline = click_deadline
         self._messages: RowCache[MessageFacts] = RowCache(cached_rows)
         self._links: RowCache[LinkFacts] = RowCache(cached_rows)
-        self._numbers: dict[tuple[LinkFacts, str, str, str, Key], bytes] = {}
-        self._written: dict[bytes, float] = {}
-        self._writes: Batcher[Sequence[_Written], frozenset[bytes]] = Batcher(
-            self._write, parallel=connections
+        self._issuer = Issuer(
+            self._primary,
+            link_rows=link_rows,
+            parallel=connections,
+            clock=clock,
+            deadline=send_deadline,
+            numbers=numbers or LinkNumbers(),
+            asked=self._asked,
         )
         self._reads: Batcher[frozenset[bytes], _Answer] = Batcher(self._read, parallel=connections)
         self.queries = 0
@@ -138,57 +110,20 @@ class ExternalStore:
     def issue(
         self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
     ) -> tuple[list[str], str]:
-        """See the port; Unavailable within the send deadline. A link whose number another row has
-        (a collision of 64 bits) gets the token "".
-        """
-        check_text(message, links)
-        key = keyring.signing
-        day = self._today()
-        message_id = as_uuid4(os.urandom(UUID))
-        rows = [_Written(message_id, day, message_row(message))]
-        sendid = message.sendid if self._link_rows in ("sendid", "both") else ""
-        listid = message.listid if self._link_rows in ("listid", "both") else ""
-        numbers = []
-        now = time.monotonic()
-        for link in (*links, HEADER_LINK):
-            content = (link, sendid, listid, day, key)
-            number = self._numbers.get(content)
-            if number is None or self._written.get(number, 0.0) < now:
-                row = link_row(link, sendid, listid, day)
-                number = number_of_row(key, row)
-                if len(self._numbers) > _REMEMBERED:
-                    self._numbers.clear()
-                    self._written.clear()
-                self._numbers[content] = number
-                rows.append(_Written(row_id_of(key, number), day, row))
-            numbers.append(number)
-        collided = self._writes.submit(rows, now + self._send_deadline)
-        tokens = []
-        for link, number in zip((*links, HEADER_LINK), numbers, strict=True):
-            if collided and row_id_of(key, number) in collided:
-                tokens.append("")
-                continue
-            self._written[number] = now + _WRITTEN_SECONDS
-            tokens.append(seal(keyring, purpose_of(link), Version.EXTERNAL, message_id + number))
-        header = tokens.pop()
-        if not header:
-            raise Unavailable("the row of the header link holds something else")
-        return tokens, header
+        """See the port."""
+        (made,) = self.issue_many(keyring, ((message, links),))
+        if isinstance(made, Exception):
+            raise made
+        return made
 
-    def _write(
-        self, jobs: Sequence[Sequence[_Written]], deadline: float | None
-    ) -> Sequence[frozenset[bytes]]:
-        """All rows of all waiting messages in one round trip; for each job the collided ids."""
-        assert deadline is not None
-        rows = {row.id: row for job in jobs for row in job}
-        given = [{"id": row.id.hex(), "date": row.date, "data": row.data} for row in rows.values()]
+    def issue_many(
+        self, keyring: Keyring, messages: Sequence[Wanted]
+    ) -> list[Stored | NotStorable | Unavailable]:
+        """See the port and `Issuer`: one round trip for all of them."""
+        return self._issuer.issue_many(keyring, messages)
+
+    def _asked(self) -> None:
         self.queries += 1
-        answer = self._primary.run(WRITE, msgspec.json.encode(given), deadline)
-        collided = frozenset(row[0] for row in answer if row[0])
-        return [collided] * len(jobs)
-
-    def _today(self) -> str:
-        return dt.datetime.fromtimestamp(self._clock(), dt.UTC).date().isoformat()
 
     # -- coming back ------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ is a keyed hash of all that its row says, so a row that was changed is no longer
 nothing here asks a database.
 """
 
-import hmac
 from typing import Literal, TypeVar
 
 import msgspec
@@ -58,7 +57,18 @@ class LinkRow(
 
 def message_row(message: MessageFacts) -> MessageRow:
     """What stands in a message's row."""
-    return MessageRow(t="message", **msgspec.structs.asdict(message))
+    return MessageRow(
+        t="message",
+        email=message.email,
+        listid=message.listid,
+        sendid=message.sendid,
+        click_tracking_id=message.click_tracking_id,
+        mail_class=message.mail_class,
+        url_domain=message.url_domain,
+        instance_id=message.instance_id,
+        tagged_at=message.tagged_at,
+        privacy=message.privacy,
+    )
 
 
 def message_facts(row: MessageRow) -> MessageFacts:
@@ -100,14 +110,12 @@ def number_of_row(key: Key, row: LinkRow) -> bytes:
     """Eight keyed bytes of everything in a link's row, its UTC date among it."""
     texts = [row.day, row.sendid, row.listid]
     content = encode_link(link_facts(row)) + "\0".join(texts).encode()
-    secret = key.subkey(Purpose.CLICK, b"link number")
-    return hmac.digest(secret, content, "sha256")[:NUMBER]
+    return key.hmac(Purpose.CLICK, b"link number")(content)[:NUMBER]
 
 
 def row_id_of(key: Key, number: bytes) -> bytes:
     """The uuid under which a link's row stands: looks random (version 4), follows the number."""
-    digest = hmac.digest(key.subkey(Purpose.CLICK, b"link row"), number, "sha256")
-    return as_uuid4(digest[:UUID])
+    return as_uuid4(key.hmac(Purpose.CLICK, b"link row")(number)[:UUID])
 
 
 def as_uuid4(octets: bytes) -> bytes:

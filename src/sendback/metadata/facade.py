@@ -22,6 +22,7 @@ from sendback.metadata.base import (
     BounceRef,
     Issued,
     NotStorable,
+    Wanted,
     external_error,
     purpose_of,
 )
@@ -83,54 +84,103 @@ class Metadata:
         not take the message; a link that no storage can hold has the token "". Malformed only when
         the message's own facts pass 8 KB.
         """
+        (made,) = self.issue_many(storage, ((message, links),))
+        if isinstance(made, Malformed):
+            raise made
+        return made
+
+    def issue_many(
+        self, storage: Storage, messages: Sequence[Wanted]
+    ) -> Sequence[Issued | Malformed]:
+        """As `issue`, waiting once for all of them: one round trip, or one commit."""
         keyring = self.keyring
+        stored: Sequence[Issued | NotStorable | Unavailable] = ()
         try:
             if storage is Storage.LOCAL:
-                return self._issue_local(keyring, message, links)
-            if storage is Storage.EXTERNAL:
-                return self._issue_external(keyring, message, links)
-        except (Unavailable, NotStorable) as error:
-            self._counts[f"{storage}_fallbacks"] += 1
-            consequence = f"{error}; tagged with stateless metadata instead"
-            if storage is Storage.EXTERNAL:
-                self._log.say("external", external_error(consequence))
-            else:
-                self._log.say("local", f"ERROR LOCAL METADATA: {consequence}")
-        try:
-            link_tokens, header = self._stateless.issue(keyring, message, links)
-            return self._issued(keyring, Storage.STATELESS, message, links, link_tokens, header)
-        except NotStorable as error:
-            raise Malformed(str(error)) from None
+                stored = self._issue_local(keyring, messages)
+            elif storage is Storage.EXTERNAL:
+                stored = self._issue_external(keyring, messages)
+        except Unavailable as error:
+            stored = [error] * len(messages)
+        made: list[Issued | Malformed] = []
+        for number, (message, links) in enumerate(messages):
+            if stored:
+                one = stored[number]
+                if isinstance(one, Issued):
+                    made.append(one)
+                    continue
+                self._fell_back(storage, one)
+            try:
+                made.append(self._issue_stateless(keyring, message, links))
+            except NotStorable as error:
+                made.append(Malformed(str(error)))
+        return made
+
+    def _fell_back(self, storage: Storage, error: Exception) -> None:
+        self._counts[f"{storage}_fallbacks"] += 1
+        consequence = f"{error}; tagged with stateless metadata instead"
+        if storage is Storage.EXTERNAL:
+            self._log.say("external", external_error(consequence))
+        else:
+            self._log.say("local", f"ERROR LOCAL METADATA: {consequence}")
+
+    def _issue_stateless(
+        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
+    ) -> Issued:
+        link_tokens, header = self._stateless.issue(keyring, message, links)
+        return self._issued(keyring, Storage.STATELESS, message, links, link_tokens, header)
 
     def _issue_local(
-        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
-    ) -> Issued:
+        self, keyring: Keyring, messages: Sequence[Wanted]
+    ) -> list[Issued | NotStorable | Unavailable]:
         if self.local is None:
             raise Unavailable("local metadata is not open in this process")
-        link_tokens, header, others = self.local.issue_all(keyring, message, links)
-        opened, mailto, report, feedback, bounce = others
-        return Issued(
-            link_tokens=self._with_purposes(links, link_tokens),
-            open_token=opened,
-            unsub_token=header,
-            mailto_token=mailto,
-            bounce_token=bounce,
-            mailer_info=report,
-            mailer_info_extra=None,
-            feedback_id=feedback,
-            storage=Storage.LOCAL,
-        )
+        issued: list[Issued | NotStorable | Unavailable] = []
+        for (_, links), made in zip(
+            messages, self.local.issue_many(keyring, messages), strict=True
+        ):
+            if isinstance(made, NotStorable):
+                issued.append(made)
+                continue
+            link_tokens, header, (opened, mailto, report, feedback, bounce) = made
+            issued.append(
+                Issued(
+                    link_tokens=self._with_purposes(links, link_tokens),
+                    open_token=opened,
+                    unsub_token=header,
+                    mailto_token=mailto,
+                    bounce_token=bounce,
+                    mailer_info=report,
+                    mailer_info_extra=None,
+                    feedback_id=feedback,
+                    storage=Storage.LOCAL,
+                )
+            )
+        return issued
 
     def _issue_external(
-        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
-    ) -> Issued:
+        self, keyring: Keyring, messages: Sequence[Wanted]
+    ) -> list[Issued | NotStorable | Unavailable]:
         if self.external is None:
             raise Unavailable("external_metadata_event_tracking_database is not set")
-        link_tokens, header = self.external.issue(keyring, message, links)
-        if "" in link_tokens:  # one that the table can't hold goes stateless by itself
-            spare, _ = self._stateless.issue(keyring, message, links)
-            link_tokens = [a or b for a, b in zip(link_tokens, spare, strict=True)]
-        return self._issued(keyring, Storage.EXTERNAL, message, links, link_tokens, header)
+        issued: list[Issued | NotStorable | Unavailable] = []
+        for (message, links), made in zip(
+            messages, self.external.issue_many(keyring, messages), strict=True
+        ):
+            if isinstance(made, Exception):
+                issued.append(made)
+                continue
+            link_tokens, header = made
+            try:
+                if "" in link_tokens:  # one that the table can't hold goes stateless by itself
+                    spare, _ = self._stateless.issue(keyring, message, links)
+                    link_tokens = [a or b for a, b in zip(link_tokens, spare, strict=True)]
+                issued.append(
+                    self._issued(keyring, Storage.EXTERNAL, message, links, link_tokens, header)
+                )
+            except NotStorable as error:
+                issued.append(error)
+        return issued
 
     def _issued(
         self,

@@ -4,7 +4,6 @@ Nothing is stored, so any server with equal secret constants answers. Also the s
 tokens that external storage makes like stateless: opens, complaints, bounces.
 """
 
-import hmac
 from collections.abc import Callable, Sequence
 
 from sendback.errors import Malformed
@@ -150,5 +149,4 @@ def day_of(message: MessageFacts) -> int:
 
 
 def _keyed(key: Key, use: bytes, text: str) -> bytes:
-    secret = key.subkey(Purpose.BOUNCE, use)
-    return hmac.digest(secret, text.encode("utf-8", "surrogatepass"), "sha256")
+    return key.hmac(Purpose.BOUNCE, use)(text.encode("utf-8", "surrogatepass"))

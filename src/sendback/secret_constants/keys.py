@@ -6,7 +6,9 @@ opens as another. No I/O here, and nothing prints a constant unless asked for it
 """
 
 import enum
+import hashlib
 import hmac
+from collections.abc import Callable
 
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -33,7 +35,7 @@ class Purpose(enum.IntEnum):
 class Key:
     """One pair of secret constants, with its subkeys made once. Safe to share among threads."""
 
-    __slots__ = ("_constants", "_prk", "_subkeys", "fingerprint", "key_id", "sealers")
+    __slots__ = ("_constants", "_hmacs", "_prk", "_subkeys", "fingerprint", "key_id", "sealers")
 
     def __init__(self, constant1: bytes, constant2: bytes) -> None:
         for number, constant in enumerate((constant1, constant2), 1):
@@ -43,6 +45,7 @@ class Key:
         material = len(constant1).to_bytes(2, "big") + constant1 + constant2
         self._prk = hmac.digest(b"sendback secret constants", material, "sha256")
         self._subkeys: dict[tuple[int, bytes], bytes] = {}
+        self._hmacs: dict[tuple[int, bytes], Callable[[bytes], bytes]] = {}
         self.key_id: int = self._expand(b"key id", 1)[0]
         self.fingerprint: str = self._expand(b"fingerprint", 10).hex()
         #: AES-SIV (RFC 5297) with a 512 bit key, by purpose; the hot path indexes it.
@@ -64,6 +67,17 @@ class Key:
             self._subkeys[purpose, use] = found
         return found
 
+    def hmac(self, purpose: Purpose, use: bytes) -> Callable[[bytes], bytes]:
+        """HMAC-SHA256 under `subkey(purpose, use)`, for many texts.
+
+        RFC 2104 with both pads worked in once, then copied: 0.6 us a text, where `hmac.digest`
+        makes its contexts anew for 1.6.
+        """
+        found = self._hmacs.get((purpose, use))
+        if found is None:
+            found = self._hmacs[purpose, use] = _hmac(self.subkey(purpose, use))
+        return found
+
     def _expand(self, info: bytes, length: int) -> bytes:
         return HKDFExpand(SHA256(), length, b"sendback 1: " + info).derive(self._prk)
 
@@ -75,6 +89,25 @@ class Key:
 
     def __repr__(self) -> str:
         return f"<Key {self.key_id:02x} {self.fingerprint}>"
+
+
+_BLOCK = 64  # octets that SHA-256 takes at once; a subkey is shorter (RFC 2104 section 2)
+_INNER_PAD = bytes(octet ^ 0x36 for octet in range(256))
+_OUTER_PAD = bytes(octet ^ 0x5C for octet in range(256))
+
+
+def _hmac(secret: bytes) -> Callable[[bytes], bytes]:
+    padded = secret.ljust(_BLOCK, b"\0")
+    inner = hashlib.sha256(padded.translate(_INNER_PAD)).copy
+    outer = hashlib.sha256(padded.translate(_OUTER_PAD)).copy
+
+    def digest(text: bytes) -> bytes:
+        within, around = inner(), outer()
+        within.update(text)
+        around.update(within.digest())
+        return around.digest()
+
+    return digest
 
 
 class Keyring:

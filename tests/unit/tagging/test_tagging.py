@@ -199,16 +199,73 @@ def test_what_finds_no_line_is_not_reported(tagging):
     ]
 
 
+@pytest.mark.parametrize("storage", [Storage.LOCAL, Storage.STATELESS])
+def test_many_together_are_what_each_would_be_alone(metadata, storage):
+    """One wait for all; whatever is wrong with one message is no matter of the others."""
+    asked = []
+
+    class Counting:
+        def issue_many(self, storage, messages):
+            asked.append(len(messages))
+            return metadata.issue_many(storage, messages)
+
+    tagging = Tagging(Counting(), lambda: CATALOG, default_storage=storage, clock=lambda: NOW)
+    noise = base64.b85encode(bytes(range(256)) * 60).decode().replace("`", "").replace(" ", "")
+    huge = with_headers(X_GreenArrow_Click_Tracking_ID=noise)
+    prepared = [
+        tagging.prepare(HTML, mail_from="news@example.com"),
+        tagging.prepare(HTML, mail_from=""),
+        tagging.prepare(with_headers(X_Sendback_Track="none"), mail_from="news@example.com"),
+        tagging.prepare(huge, mail_from="news@example.com"),
+        tagging.prepare(b"no header section", mail_from="news@example.com"),
+        tagging.prepare(HTML, mail_from="news@example.com"),
+    ]
+    tagged = tagging.tag_many([(one, f"{n}@example.net") for n, one in enumerate(prepared)])
+
+    assert asked == [5]
+    assert [one.facts and one.facts.email for one in tagged] == [
+        "0@example.net", None, "2@example.net",
+        "3@example.net" if tagged[3].facts else None, "4@example.net", "5@example.net",
+    ]  # fmt: skip
+    assert [len(one.links) for one in tagged][::5] == [3, 3]
+    alone = prepared[1].for_recipient("1@example.net")
+    assert (tagged[1].message, tagged[1].skipped) == (alone.message, alone.skipped)
+    assert tagged[4].message.endswith(b"no header section")
+    if tagged[3].facts is None:  # stateless holds no metadata of 15 KB: out it goes, as it came
+        assert tagged[3].message == huge
+        assert tagging.counters()["faults"] == 1
+    for one in (tagged[0], tagged[5]):
+        token = one.links[0].tracked.partition("?")[2].encode()
+        assert metadata.resolve(Purpose.CLICK, token).message == one.facts
+
+
+def test_a_storage_that_breaks_costs_tracking_and_no_mail(metadata):
+    class Broken:
+        def issue_many(self, storage, messages):
+            raise RuntimeError("a bug of ours")
+
+    tagging = Tagging(Broken(), lambda: CATALOG)
+    prepared = tagging.prepare(HTML, mail_from="news@example.com")
+    tagged = tagging.tag_many([(prepared, "a@example.net"), (prepared, "b@example.net")])
+
+    assert [one.message for one in tagged] == [HTML, HTML]
+    assert [one.mail_from for one in tagged] == ["news@example.com"] * 2
+    assert tagging.counters()["faults"] == 2
+
+
 class HoldsNoLink:
     """A storage that takes the message and none of its links."""
 
     def __init__(self, metadata):
         self._metadata = metadata
 
-    def issue(self, storage, message, links):
-        issued = self._metadata.issue(storage, message, links)
-        tokens = tuple((purpose, "") for purpose, _ in issued.link_tokens)
-        return msgspec.structs.replace(issued, link_tokens=tokens)
+    def issue_many(self, storage, messages):
+        return [
+            msgspec.structs.replace(
+                issued, link_tokens=tuple((purpose, "") for purpose, _ in issued.link_tokens)
+            )
+            for issued in self._metadata.issue_many(storage, messages)
+        ]
 
 
 def test_links_without_a_token_lead_where_they_led(metadata):
