@@ -88,6 +88,7 @@ def messages() -> list[MessageFacts]:
             mail_class="newsletter",
             url_domain="links.example.com",
             tagged_at=NOW + number * 7919,
+            html_links=20,
         )
         for number, email in enumerate(EMAILS)
     ]

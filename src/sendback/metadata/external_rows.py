@@ -34,6 +34,8 @@ class MessageRow(
     instance_id: str = ""
     tagged_at: int = 0
     privacy: Privacy = Privacy.FULL
+    html_links: int = 0
+    text_links: int = 0
 
 
 class LinkRow(
@@ -68,6 +70,8 @@ def message_row(message: MessageFacts) -> MessageRow:
         instance_id=message.instance_id,
         tagged_at=message.tagged_at,
         privacy=message.privacy,
+        html_links=message.html_links,
+        text_links=message.text_links,
     )
 
 

@@ -21,11 +21,9 @@ from sendback.metadata.base import (
     Backend,
     BounceRef,
     Issued,
-    NotStorable,
     Wanted,
-    external_error,
-    purpose_of,
 )
+from sendback.metadata.issuing import Issuing
 from sendback.model import LinkFacts, MessageFacts, Storage, TrackingData
 from sendback.secret_constants import Keyring, Purpose
 from sendback.tokens import Opened, UnknownKey, Version
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from sendback.metadata.external import ExternalStore
     from sendback.metadata.local import LocalStore
 
-_MESSAGE_PURPOSES = (Purpose.OPEN, Purpose.MAILTO, Purpose.REPORT, Purpose.FEEDBACK)
 #: Plain numbers: looking at an enumeration's member costs more than comparing it.
 _STATELESS = int(Version.STATELESS)
 _STATELESS_DEFLATED = int(Version.STATELESS_DEFLATED)
@@ -68,12 +65,13 @@ class Metadata:
         self.external = external
         self.unknown_keys: collections.Counter[int] = collections.Counter()
         """How often a token named a key id that is not ours: a key that only one server has."""
-        self._stateless = stateless.Stateless(compress=compress)
         self._clock = clock
         self._log = _Sparing(log)
         self._include_retired = include_retired
         self._bounce_max_age_days = bounce_max_age_days
         self._counts: collections.Counter[str] = collections.Counter()
+        self._stateless = stateless.Stateless(compress=compress)
+        self._issuing = Issuing(self._stateless, self._counts, self._log.say)
 
     # -- a message goes out ------------------------------------------------------------------
 
@@ -93,126 +91,9 @@ class Metadata:
         self, storage: Storage, messages: Sequence[Wanted]
     ) -> Sequence[Issued | Malformed]:
         """As `issue`, waiting once for all of them: one round trip, or one commit."""
-        keyring = self.keyring
-        stored: Sequence[Issued | NotStorable | Unavailable] = ()
-        try:
-            if storage is Storage.LOCAL:
-                stored = self._issue_local(keyring, messages)
-            elif storage is Storage.EXTERNAL:
-                stored = self._issue_external(keyring, messages)
-        except Unavailable as error:
-            stored = [error] * len(messages)
-        made: list[Issued | Malformed] = []
-        for number, (message, links) in enumerate(messages):
-            if stored:
-                one = stored[number]
-                if isinstance(one, Issued):
-                    made.append(one)
-                    continue
-                self._fell_back(storage, one)
-            try:
-                made.append(self._issue_stateless(keyring, message, links))
-            except NotStorable as error:
-                made.append(Malformed(str(error)))
-        return made
-
-    def _fell_back(self, storage: Storage, error: Exception) -> None:
-        self._counts[f"{storage}_fallbacks"] += 1
-        consequence = f"{error}; tagged with stateless metadata instead"
-        if storage is Storage.EXTERNAL:
-            self._log.say("external", external_error(consequence))
-        else:
-            self._log.say("local", f"ERROR LOCAL METADATA: {consequence}")
-
-    def _issue_stateless(
-        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
-    ) -> Issued:
-        link_tokens, header = self._stateless.issue(keyring, message, links)
-        return self._issued(keyring, Storage.STATELESS, message, links, link_tokens, header)
-
-    def _issue_local(
-        self, keyring: Keyring, messages: Sequence[Wanted]
-    ) -> list[Issued | NotStorable | Unavailable]:
-        if self.local is None:
-            raise Unavailable("local metadata is not open in this process")
-        issued: list[Issued | NotStorable | Unavailable] = []
-        for (_, links), made in zip(
-            messages, self.local.issue_many(keyring, messages), strict=True
-        ):
-            if isinstance(made, NotStorable):
-                issued.append(made)
-                continue
-            link_tokens, header, (opened, mailto, report, feedback, bounce) = made
-            issued.append(
-                Issued(
-                    link_tokens=self._with_purposes(links, link_tokens),
-                    open_token=opened,
-                    unsub_token=header,
-                    mailto_token=mailto,
-                    bounce_token=bounce,
-                    mailer_info=report,
-                    mailer_info_extra=None,
-                    feedback_id=feedback,
-                    storage=Storage.LOCAL,
-                )
-            )
-        return issued
-
-    def _issue_external(
-        self, keyring: Keyring, messages: Sequence[Wanted]
-    ) -> list[Issued | NotStorable | Unavailable]:
-        if self.external is None:
-            raise Unavailable("external_metadata_event_tracking_database is not set")
-        issued: list[Issued | NotStorable | Unavailable] = []
-        for (message, links), made in zip(
-            messages, self.external.issue_many(keyring, messages), strict=True
-        ):
-            if isinstance(made, Exception):
-                issued.append(made)
-                continue
-            link_tokens, header = made
-            try:
-                if "" in link_tokens:  # one that the table can't hold goes stateless by itself
-                    spare, _ = self._stateless.issue(keyring, message, links)
-                    link_tokens = [a or b for a, b in zip(link_tokens, spare, strict=True)]
-                issued.append(
-                    self._issued(keyring, Storage.EXTERNAL, message, links, link_tokens, header)
-                )
-            except NotStorable as error:
-                issued.append(error)
-        return issued
-
-    def _issued(
-        self,
-        keyring: Keyring,
-        storage: Storage,
-        message: MessageFacts,
-        links: Sequence[LinkFacts],
-        link_tokens: Sequence[str],
-        header: str,
-    ) -> Issued:
-        """With the tokens that external storage makes as stateless does (seed 004)."""
-        opened, mailto, report, feedback = self._stateless.message_tokens(
-            keyring, message, _MESSAGE_PURPOSES
+        return self._issuing.issue_many(
+            storage, messages, self.keyring, local=self.local, external=self.external
         )
-        bounce = stateless.bounce_token(keyring, message)
-        return Issued(
-            link_tokens=self._with_purposes(links, link_tokens),
-            open_token=opened,
-            unsub_token=header,
-            mailto_token=mailto,
-            bounce_token=bounce,
-            mailer_info=bounce,
-            mailer_info_extra=report,
-            feedback_id=feedback,
-            storage=storage,
-        )
-
-    def _with_purposes(
-        self, links: Sequence[LinkFacts], link_tokens: Sequence[str]
-    ) -> tuple[tuple[Purpose, str], ...]:
-        self._counts["untracked_links"] += link_tokens.count("")
-        return tuple(zip(map(purpose_of, links), link_tokens, strict=True))
 
     # -- somebody comes back -----------------------------------------------------------------
 
@@ -249,12 +130,17 @@ class Metadata:
     def links_in_message(self, token: bytes, data: TrackingData) -> int | None:
         """At most how many links the message of `data`, which the genuine `token` gave, has.
 
-        Only local storage knows; None for others, and where it can't be counted. Unavailable.
+        Those of the HTML or the text part, wherever the token's link stood. The message carries it,
+        or with local storage the rows of its send tell; None where nobody counted. Unavailable.
         """
-        local, link = self.local, data.link
-        if local is None or link is None or tokens.decode(token)[0] != Version.LOCAL:
+        local, link, message = self.local, data.link, data.message
+        if link is None:
             return None
-        message = data.message
+        counted = message.text_links if link.html_or_text == "t" else message.html_links
+        if counted:
+            return counted
+        if local is None or tokens.decode(token)[0] != Version.LOCAL:
+            return None
         return local.links_of_send(message.sendid, message.listid, link.html_or_text)
 
     def verify(self, purpose: Purpose, token: bytes) -> None:

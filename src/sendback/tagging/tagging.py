@@ -181,6 +181,7 @@ class Tagging:
             return [error] * len(begun)
 
     def _begin(self, number: int, prepared: "Prepared", choices: Choices, rcpt: str) -> "_Begun":
+        text_links = [link.html_or_text for link in prepared.plan.links].count("t")
         facts = MessageFacts(
             email=prepared.email_of(rcpt),
             listid=choices.listid,
@@ -191,6 +192,8 @@ class Tagging:
             instance_id=choices.instance_id,
             tagged_at=int(self._clock()),
             privacy=choices.mail_class.privacy,
+            html_links=len(prepared.plan.links) - text_links,
+            text_links=text_links,
         )
         wanted = [_link_facts(link, choices) for link in prepared.plan.links]
         if prepared.plan.wants_honeypot:
