@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sendback.bootstrap.core import Core
+from sendback.bootstrap.external import degraded, look_at
 from sendback.bootstrap.processes import child_settings
 from sendback.bootstrap.status import StatusWriter
 from sendback.errors import Malformed, NotFound
@@ -45,7 +46,9 @@ class WorkerParts:
 
 def build_worker() -> WorkerParts:
     """The parts of the worker process of this node."""
-    return WorkerBuilder(Core(child_settings("worker"))).build()
+    core = Core(child_settings("worker"))
+    look_at(core)
+    return WorkerBuilder(core).build()
 
 
 class WorkerBuilder:
@@ -228,8 +231,9 @@ class WorkerBuilder:
         counters |= {f"journal_read_{k}": v for k, v in self._reader.counters().items()}
         stored = self._core.metadata(writes=False, include_retired=True).counters()
         counters |= {f"metadata_{k}": v for k, v in stored.items()}
-        full = ["journal or event log is nearly full"] if self._pressure >= 0.9 else []
-        return {"counters": counters, "degraded": full, "gauges": {"pressure": self._pressure}}
+        reasons = ["journal or event log is nearly full"] if self._pressure >= 0.9 else []
+        reasons += degraded(stored)
+        return {"counters": counters, "degraded": reasons, "gauges": {"pressure": self._pressure}}
 
 
 def delivery_of(

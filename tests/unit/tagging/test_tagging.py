@@ -321,6 +321,38 @@ def test_control_headers_choose_and_leave_no_trace(tagging):
     assert b"X-Sendback" not in tagged.message
 
 
+@pytest.mark.parametrize(
+    ("header", "of_the_class", "default", "chosen"),
+    [
+        ("local", "stateless", "stateless", "local"),
+        (" Stateless ", None, "local", "stateless"),
+        (None, "stateless", "local", "stateless"),
+        (None, "local", "stateless", "local"),
+        (None, None, "stateless", "stateless"),
+        ("cloud", "stateless", "local", "stateless"),  # a warning, and the next best choice
+        ("", None, "stateless", "stateless"),
+        ("external", None, "local", "external"),
+    ],
+)
+def test_the_storage_is_the_header_s_else_the_class_s_else_the_default(  # S4.8, S4.10, S4.14
+    metadata, warnings, header, of_the_class, default, chosen
+):
+    fields = {} if header is None else {"X_GreenArrow_EventTrackingMetadataStorage": header}
+    mail_class = MailClass(
+        name="news",
+        default=True,
+        event_tracking_metadata_storage=of_the_class and Storage(of_the_class),
+    )
+    catalog = msgspec.structs.replace(CATALOG, mail_classes=(mail_class,))
+    tagging = Tagging(
+        metadata, lambda: catalog, default_storage=Storage(default), warn=warnings.append
+    )
+    prepared = tagging.prepare(with_headers(**fields))
+
+    assert prepared.choices.storage == chosen
+    assert len(warnings) == (header == "cloud")
+
+
 def test_track_none(tagging):
     tagged = tagging.tag(with_headers(X_Sendback_Track="none"), "ada@example.net")
     assert b"/open?" not in tagged.message
