@@ -19,8 +19,9 @@ Result = TypeVar("Result")
 class Together(Generic[Job, Result]):
     """`work(jobs)` answers each job in order, an exception standing for what that job raises.
 
-    At most `parallel` calls at a time, each of at most `most` jobs. What `work` itself raises,
-    every job of the call raises. For one event loop.
+    At most `parallel` calls at a time, each of at most `most` jobs; `hurried` of them when calls
+    take so long that a job has waited for `patience` seconds: a store that hangs shall cost nobody
+    two deadlines. What `work` itself raises, every job of the call raises. For one event loop.
     """
 
     def __init__(
@@ -30,11 +31,17 @@ class Together(Generic[Job, Result]):
         *,
         parallel: int = 2,
         most: int = 32,
+        hurried: int = 8,
+        patience: float = 0.03,
     ) -> None:
         self._work = work
         self._threads = threads
-        self._idle = parallel
+        self._parallel = parallel
         self._most = most
+        self._hurried = hurried
+        self._patience = patience
+        self._running = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting: collections.deque[tuple[Job, asyncio.Future[Result]]] = collections.deque()
 
     async def do(self, job: Job) -> Result:
@@ -48,12 +55,23 @@ class Together(Generic[Job, Result]):
         return await future
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._idle and self._waiting:
-            count = min(len(self._waiting), self._most)
-            batch = [self._waiting.popleft() for _ in range(count)]
-            self._idle -= 1
-            call = loop.run_in_executor(self._threads, self._work, [job for job, _ in batch])
-            call.add_done_callback(partial(self._done, loop, [future for _, future in batch]))
+        while self._running < self._parallel and self._waiting:
+            self._call(loop)
+        if self._waiting and self._timer is None:
+            self._timer = loop.call_later(self._patience, self._hurry, loop)
+
+    def _hurry(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._waiting and self._running < self._hurried:
+            self._call(loop)
+        self._start(loop)
+
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        count = min(len(self._waiting), self._most)
+        batch = [self._waiting.popleft() for _ in range(count)]
+        self._running += 1
+        call = loop.run_in_executor(self._threads, self._work, [job for job, _ in batch])
+        call.add_done_callback(partial(self._done, loop, [future for _, future in batch]))
 
     def _done(
         self,
@@ -61,7 +79,7 @@ class Together(Generic[Job, Result]):
         futures: Sequence["asyncio.Future[Result]"],
         call: "asyncio.Future[Sequence[Result | Exception]]",
     ) -> None:
-        self._idle += 1
+        self._running -= 1
         self._start(loop)
         results: Sequence[Result | Exception]
         try:

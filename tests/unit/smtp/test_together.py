@@ -48,8 +48,48 @@ def test_who_comes_during_a_call_waits_for_the_next():
         gate.set()
         return await asyncio.gather(first, *rest)
 
-    assert run(scenario, work, parallel=1) == list(range(6))
+    assert run(scenario, work, parallel=1, patience=60) == list(range(6))
     assert calls == [[0], [1, 2, 3, 4, 5]]
+
+
+def test_calls_that_hang_make_nobody_wait_for_their_end():
+    """A frozen database costs each message one deadline, not that of the messages before too."""
+    gate, begun = threading.Event(), threading.Semaphore(0)
+
+    def work(jobs):
+        begun.release()
+        assert gate.wait(20)
+        return jobs
+
+    async def scenario(together):
+        asked = []
+        for n in range(3):
+            asked.append(asyncio.ensure_future(together.do(n)))
+            assert await asyncio.to_thread(begun.acquire, timeout=20)
+        gate.set()
+        return await asyncio.gather(*asked)
+
+    assert run(scenario, work, parallel=1, hurried=3, patience=0) == [0, 1, 2]
+
+
+def test_hurry_has_its_limit():
+    gate, running, most = threading.Event(), [], []
+
+    def work(jobs):
+        running.append(1)
+        most.append(len(running))
+        if len(most) == 2:
+            gate.set()
+        assert gate.wait(20)
+        running.pop()
+        return jobs
+
+    async def scenario(together):
+        return await asyncio.gather(*(together.do(n) for n in range(40)))
+
+    options = {"parallel": 1, "hurried": 2, "most": 3, "patience": 0}
+    assert run(scenario, work, **options) == list(range(40))
+    assert max(most) == 2
 
 
 def test_one_job_s_fault_is_its_own_and_a_call_s_fault_is_everybody_s():
