@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -121,6 +122,39 @@ def test_the_message_s_own_tokens(fleet):  # S4.12
     assert header.message == MESSAGE
     assert header.link == LinkFacts(url="", kind=LinkKind.UNSUB_HEADER)
     assert fleet.reader.link(Purpose.UNSUB, issued.unsub_token.encode()) == header.link
+
+
+def test_how_many_links_a_message_has(fleet):
+    """Each storage knows it, by the message or by the rows of its send; for its own part only."""
+    text = [LinkFacts(url=f"https://example.com/t/{n}", pos=n, html_or_text="t") for n in (5, 6, 7)]
+    html = [LinkFacts(url=f"https://example.com/h/{n}", pos=n) for n in (1, 2, 3, 4)]
+    trap = LinkFacts(url="https://links.example.com/robots.txt", kind=LinkKind.HONEYPOT)
+    counted = msgspec.structs.replace(MESSAGE, html_links=4, text_links=3)
+    issued = fleet.issue(*html, *text, trap, message=counted)
+
+    for link, (purpose, token) in zip([*html, *text, trap], issued.link_tokens, strict=True):
+        data = fleet.reader.resolve(purpose, token.encode())
+        assert data.link == link
+        assert data.message.email == MESSAGE.email
+        expected = 3 if link.html_or_text == "t" else 4
+        assert fleet.reader.links_in_message(token.encode(), data) == expected
+    opened = fleet.reader.resolve(Purpose.OPEN, issued.open_token.encode())
+    assert opened == TrackingData(MESSAGE, None), "an open needs no count, and pays for none"
+    assert fleet.reader.links_in_message(issued.open_token.encode(), opened) is None
+    if fleet.storage is not Storage.LOCAL:
+        ((purpose, token),) = fleet.issue(html[0]).link_tokens
+        data = fleet.reader.resolve(purpose, token.encode())
+        assert fleet.reader.links_in_message(token.encode(), data) is None, "nobody counted"
+
+
+@pytest.mark.parametrize("count", [1, 20, 127, 128, 5000])
+def test_what_the_number_of_links_costs(fleet, count):
+    """In a link's length: nothing, but for stateless two bytes at most of its record."""
+    counted = msgspec.structs.replace(MESSAGE, html_links=count)
+    (_, without), (_, carrying) = fleet.link_token(LINKS[0]), fleet.link_token(LINKS[0], counted)
+
+    grown = len(carrying) - len(without)
+    assert grown <= (4 if fleet.storage is Storage.STATELESS else 0)
 
 
 def test_the_report_header_survives_folding(fleet):  # S4.10, greenarrow.md 4.3

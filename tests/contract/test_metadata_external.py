@@ -26,6 +26,7 @@ from sendback.errors import Conflict, Forged, Malformed, NotFound, Unavailable
 from sendback.metadata import Metadata, external_table
 from sendback.metadata.external import ExternalStore
 from sendback.metadata.external_table import SCHEMA
+from sendback.metadata.link_numbers import LinkNumbers
 from sendback.model import LinkFacts, MessageFacts, Storage, TrackingData
 from sendback.secret_constants import Keyring, Purpose
 
@@ -166,6 +167,34 @@ def test_one_round_trip_a_message_and_link_rows_only_once(server, nodes):
     assert sender.store.queries == 5
     count = server.execute("select count(*) from ga_tracking_data", name_of(dsn))
     assert count == [(5 + len(LINKS) + 1,)]
+
+
+def test_a_table_emptied_under_a_campaign_gets_its_link_rows_again(server, nodes):
+    """Within ten minutes, however steadily the campaign goes on (ADR 0040)."""
+    dsn = database(server)
+    now = [0.0]
+    sender = nodes(dsn, numbers=LinkNumbers(uptime=lambda: now[0]))
+    sender.issue()
+    server.execute("delete from ga_tracking_data", name_of(dsn))
+    for now[0] in range(0, 601, 60):
+        sender.issue()
+    with pytest.raises(NotFound):
+        nodes(dsn).link(sender.token())
+
+    now[0] = 601.0
+    assert nodes(dsn).link(sender.token()) == LINKS[0]
+
+
+def test_a_link_of_one_recipient_alone_costs_a_row_and_no_more(server, nodes):
+    """However many such links there were, the campaign's own rows are not forgotten for long."""
+    dsn = database(server)
+    sender = nodes(dsn, numbers=LinkNumbers(remembered=20))
+    for number in range(50):
+        own = LinkFacts(url=f"https://example.com/u/{number}", pos=4)
+        token = sender.issue(links=(*LINKS, own)).link_tokens[3][1].encode()
+        assert sender.link(token) == own
+    count = server.execute("select count(*) from ga_tracking_data", name_of(dsn))
+    assert count == [(50 + 50 + len(LINKS) + 1,)]
 
 
 def test_a_click_on_a_link_read_before_asks_nobody(server, nodes):

@@ -2,13 +2,19 @@
 
 import json
 import re
+import signal
 import smtplib
+import time
 from urllib.parse import urlsplit
 
 import pytest
 
 from e2e.test_first_light import SAMPLE, arf, deliver, dsn, fetch, html_of, return_path
+from e2e.test_supervisor import until
 from fixtures.node import run_cli, running_node
+from sendback.metadata import Metadata
+from sendback.model import LinkFacts, MessageFacts, Storage
+from sendback.secret_constants import Keyring
 
 SENDING = {
     "SENDBACK_SERVER_ID": "sending-1",
@@ -135,6 +141,33 @@ def test_a_local_token_on_another_node_is_refused_and_explained(tmp_path):
         assert [e["event_type"] for e in sending.wait_events(1)] == ["engine_click"]
         assert event.events() == []
         assert "another node" in event.log() or "store" in event.log()
+
+
+def test_a_key_that_one_server_lacks_is_told_and_taken_at_the_next_reload(tmp_path):
+    # S0.3: `add` everywhere, then `promote`; who was forgotten shows in the metrics
+    with running_node(tmp_path / "event", env=EVENT) as event:
+        (own,) = json.loads(event.cli("secret-constants", "list", "--json").stdout)
+        rings = (
+            Keyring.from_constants(bytes(range(n, n + 32)), bytes(range(32))) for n in range(9)
+        )
+        ring = next(ring for ring in rings if f"{ring.key_id:02x}" != own["key_id"])
+        facts = MessageFacts(email="ada@example.org", tagged_at=int(time.time()))
+        issued = Metadata(ring).issue(
+            Storage.STATELESS, facts, [LinkFacts(url="https://example.com/", pos=1)]
+        )
+        link = f"{event.web}/click?{issued.link_tokens[0][1]}"
+        assert fetch(link)[0] == 404
+
+        wanted = f'sendback_unknown_key_total{{key_id="{ring.key_id:02x}",part="web"}} 1.0'
+        assert until(lambda: wanted in fetch(event.admin + "/metrics")[2].decode())
+
+        first, second = ring.signing.constants
+        event.cli("secret-constants", "add", f"--constant1={first}", f"--constant2={second}")
+        event.process.send_signal(signal.SIGHUP)
+        assert until(lambda: fetch(link)[0] == 302)
+        assert [e["email"] for e in event.wait_events(1)] == ["ada@example.org"]
+        states = json.loads(event.cli("secret-constants", "list", "--json").stdout)
+        assert sorted(row["state"] for row in states) == ["accepted", "signing"]
 
 
 def test_a_url_domain_with_tls_gives_https_links(tmp_path):  # S4.7

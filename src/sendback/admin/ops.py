@@ -20,6 +20,7 @@ from sendback.model import Catalog
 from sendback.model.catalog import normal_host
 
 Status = Mapping[str, Any]
+_UNKNOWN_KEY = "metadata_unknown_key_"
 
 
 class Backlog(Protocol):
@@ -145,14 +146,22 @@ class _NodeCollector:
         family = CounterMetricFamily(
             "sendback_count", "What the processes count, by name.", labels=["part", "name"]
         )
+        unknown = CounterMetricFamily(
+            "sendback_unknown_key",
+            "Tokens that name a key this node lacks: another server's, or made up.",
+            labels=["part", "key_id"],
+        )
         totals: dict[tuple[str, str], float] = {}
         for status in statuses:
             for name, value in (status.get("counters") or {}).items():
                 key = (str(status["part"]), str(name))
                 totals[key] = totals.get(key, 0) + float(value)
         for (part, name), value in sorted(totals.items()):
-            family.add_metric([part, name], value)
-        yield family
+            if name.startswith(_UNKNOWN_KEY):
+                unknown.add_metric([part, name.removeprefix(_UNKNOWN_KEY)], value)
+            else:
+                family.add_metric([part, name], value)
+        yield from (family, unknown)
 
     @staticmethod
     def _pressure(statuses: Sequence[Status]) -> Iterable[Metric]:

@@ -43,6 +43,7 @@ def api_parts(
         file_catalog=settings.file_catalog,
         web_port=core.web_port,
         validate_bounce_address=settings.simplemh_validate_bounce_address,
+        named_connections=settings.named_connections,
     )
     return {
         "database": core.database,

@@ -85,6 +85,7 @@ class Core:
             file_catalog=self.settings.file_catalog,
             web_port=self.web_port,
             validate_bounce_address=self.settings.simplemh_validate_bounce_address,
+            named_connections=self.settings.named_connections,
         )
 
     def upgraded_database(self) -> Database:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sendback.bootstrap.core import Core
+from sendback.bootstrap.external import degraded
 from sendback.bootstrap.lifeline import watch_lifeline
 from sendback.bootstrap.logs import configure_logs
 from sendback.bootstrap.readings import ConsumerReading, consumer_readings
@@ -88,13 +89,15 @@ def build_web() -> WebParts:
     recording = Recording(metadata, journal, levels, core.snapshot)
 
     def sample() -> dict[str, Any]:
+        stored = metadata.counters()
+        slow = ["the journal's disk is slow or full"] if journal.degraded else []
         return {
             "counters": {
                 **recording.counters(),
                 **_named("journal", journal.counters()),
-                **_named("metadata", metadata.counters()),
+                **_named("metadata", stored),
             },
-            "degraded": ["the journal's disk is slow or full"] if journal.degraded else [],
+            "degraded": slow + degraded(stored),
         }
 
     StatusWriter(core.path / "control", "web", sample).start()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sendback.bootstrap.core import Core
+from sendback.bootstrap.external import degraded
 from sendback.bootstrap.processes import child_settings, journal_of
 from sendback.bootstrap.status import StatusWriter
 from sendback.config import Settings
@@ -50,7 +51,8 @@ def build_submission() -> SubmissionParts:
     def sample() -> dict[str, Any]:
         stored = core.metadata(writes=True).counters()
         counters = {f"metadata_{name}": value for name, value in stored.items()}
-        return {"counters": {**handed[-1], **tagging.counters(), **counters}, "degraded": []}
+        counters |= {**handed[-1], **tagging.counters()}
+        return {"counters": counters, "degraded": degraded(stored)}
 
     status = StatusWriter(core.path / "control", "submission", sample).start()
 

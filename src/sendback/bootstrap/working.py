@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sendback.bootstrap.agent_rules import AgentRules
 from sendback.bootstrap.core import Core
+from sendback.bootstrap.external import degraded, look_at
 from sendback.bootstrap.processes import child_settings
 from sendback.bootstrap.readings import HOUSE
 from sendback.bootstrap.status import StatusWriter
@@ -46,7 +47,9 @@ class WorkerParts:
 
 def build_worker() -> WorkerParts:
     """The parts of the worker process of this node."""
-    return WorkerBuilder(Core(child_settings("worker"))).build()
+    core = Core(child_settings("worker"))
+    look_at(core)
+    return WorkerBuilder(core).build()
 
 
 class WorkerBuilder:
@@ -242,10 +245,11 @@ class WorkerBuilder:
         counters |= {f"journal_read_{k}": v for k, v in self._reader.counters().items()}
         stored = self._core.metadata(writes=False, include_retired=True).counters()
         counters |= {f"metadata_{k}": v for k, v in stored.items()}
-        full = ["journal or event log is nearly full"] if self._is_refusing else []
+        reasons = ["journal or event log is nearly full"] if self._is_refusing else []
         if self._room.is_blocked:
-            full.append("event log and disk are full: no new event is finished")
-        return {"counters": counters, "degraded": full, "gauges": {"pressure": self._pressure}}
+            reasons.append("event log and disk are full: no new event is finished")
+        reasons += degraded(stored)
+        return {"counters": counters, "degraded": reasons, "gauges": {"pressure": self._pressure}}
 
 
 def delivery_of(

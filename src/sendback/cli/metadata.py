@@ -120,17 +120,9 @@ def _dsn(node: Node) -> str:
 
 
 def _dsns(node: Node) -> dict[str, str]:
-    """Connection strings of the databases that are configured, by role."""
-    from sendback.metadata.postgres import conninfo_of
+    from sendback.bootstrap.external import dsns
 
-    settings = node.core.settings
-    names = {
-        "primary": settings.external_metadata_event_tracking_database,
-        "read_failover": settings.external_metadata_event_tracking_database_read_failover,
-    }
-    return {
-        role: conninfo_of(node.core.connection_named(name)) for role, name in names.items() if name
-    }
+    return dsns(node.core)
 
 
 def _local(node: Node) -> LocalStore:

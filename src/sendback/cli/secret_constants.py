@@ -38,7 +38,8 @@ def secret_constants(
 
     With both constants given, that pair signs from now on, and the former one stays accepted. In a
     fleet rotate like this: `add` on one server, `add` the same pair on all others, `promote` it
-    everywhere, and `retire` the old one when its mail is too old to matter.
+    everywhere, and `retire` the old one when its mail is too old to matter. A running node takes
+    each change at its next reload: SIGHUP to `sendback serve`.
     """
     if constant1 is not None or constant2 is not None:
         if context.invoked_subcommand:
@@ -48,6 +49,7 @@ def secret_constants(
         pair = _asked_for(constant1, 1), _asked_for(constant2, 2)
         _or_usage(lambda: _file(node).set_pair(*pair))
         _view(node)
+        _remind(node)
     elif view:
         _view(node)
     elif not context.invoked_subcommand:
@@ -66,6 +68,7 @@ def add(node: Node, constant1: str | None, constant2: str | None) -> None:
     )
     key = _or_usage(lambda: _file(node).add(*pair))
     _print_pair(node, key)
+    _remind(node)
     if not node.json:
         click.echo(
             f"Key {key.key_id:02x} is accepted. Add the same pair on every other server, then on"
@@ -179,3 +182,15 @@ def _print_key(node: Node, key: Key, state: str) -> None:
         node,
         {"key_id": f"{key.key_id:02x}", "fingerprint": key.fingerprint, "state": state},
     )
+    _remind(node)
+
+
+def _remind(node: Node) -> None:
+    """Say that a running node goes on with the keys it has."""
+    from sendback.bootstrap.status import read_statuses
+
+    if read_statuses(node.core.path / "control"):
+        click.echo(
+            "sendback: the running node takes this at its next reload: SIGHUP to `sendback serve`",
+            err=True,
+        )

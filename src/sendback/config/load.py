@@ -230,6 +230,11 @@ def _checked(settings: Settings, origins: Mapping[str, str]) -> Settings:
         raise wrong(
             "incoming_smtp_accept_proxy_protocol", "needs smtp_trusted_proxy_ips: who may send it"
         )
+    failover = "external_metadata_event_tracking_database_read_failover"
+    if getattr(settings, failover) and not settings.external_metadata_event_tracking_database:
+        raise wrong(
+            failover, "needs external_metadata_event_tracking_database: who it stands in for"
+        )
     for section, listener in (("smtp", settings.smtp), ("submission", settings.submission)):
         if bool(listener.tls_certificate) != bool(listener.tls_key):
             given = "tls_key" if listener.tls_key else "tls_certificate"

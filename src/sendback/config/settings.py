@@ -201,6 +201,15 @@ class Settings(_Section, frozen=True, kw_only=True):
         return Storage.STATELESS if stateless else Storage.LOCAL
 
     @property
+    def named_connections(self) -> dict[str, str]:
+        """Directive by the database connection that it names, in lower case."""
+        directives = (
+            "external_metadata_event_tracking_database",
+            "external_metadata_event_tracking_database_read_failover",
+        )
+        return {name.lower(): key for key in directives if (name := getattr(self, key))}
+
+    @property
     def local_server_names(self) -> frozenset[str]:
         """Our sending servers, from the directive and the control file (seed 000)."""
         names = list(self.treat_qsbf_bounces_as_local_server_names)

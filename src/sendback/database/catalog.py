@@ -7,6 +7,7 @@ the same transaction. Nothing here serves recipients; that is `snapshot.py`.
 
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -60,9 +61,12 @@ class CatalogStore:
         file_catalog: Catalog | None = None,
         web_port: int = 8080,
         validate_bounce_address: bool = True,
+        named_connections: Mapping[str, str] = MappingProxyType({}),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`named_connections`: the directive by the name of the connection that it names."""
         self._database = database
+        self._named_connections = named_connections
         self._file = file_catalog if file_catalog is not None else Catalog()
         self._web_port = web_port
         self._validate_bounce_address = validate_bounce_address
@@ -197,6 +201,8 @@ class CatalogStore:
             old = self._existing(connection, kind, name, expected).item
             key = kind.key_of(old)
             users = list(users_of(self._load(connection), kind, key))
+            if kind.name == "database_connection" and key.lower() in self._named_connections:
+                users.append(self._named_connections[key.lower()])
             if users:
                 raise Conflict(f"{kind.title} {key!r} is used by {', '.join(users)}")
             table = catalog_objects

@@ -74,6 +74,12 @@ class NotStorable(Exception):
     """The message, or a link of it, can never be held by this back-end."""
 
 
+#: A message that wants tokens, and its links.
+Wanted = tuple[MessageFacts, Sequence[LinkFacts]]
+#: Tokens for its links, "" for one that can't be held, and the header link's.
+Stored = tuple[list[str], str]
+
+
 class Fetch(Protocol):
     """A link that has to be asked for elsewhere. Call one of the two, once."""
 
@@ -103,12 +109,11 @@ class Backend(Protocol):
     Malformed (a genuine token of a newer version). Reading is idempotent; rows are immutable.
     """
 
-    def issue(
-        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
-    ) -> tuple[list[str], str]:
-        """Tokens for the links, "" for one that can't be held, and the header link's; durable.
+    def issue(self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]) -> Stored:
+        """Its tokens, durable.
 
         Unavailable when the rows can't be written; NotStorable when they never could be.
+        Those that store have an `issue_many` too, which waits once for all the messages.
         """
         ...
 

@@ -34,6 +34,8 @@ class MessageRow(
     instance_id: str = ""
     tagged_at: int = 0
     privacy: Privacy = Privacy.FULL
+    html_links: int = 0
+    text_links: int = 0
 
 
 class LinkRow(
@@ -57,7 +59,20 @@ class LinkRow(
 
 def message_row(message: MessageFacts) -> MessageRow:
     """What stands in a message's row."""
-    return MessageRow(t="message", **msgspec.structs.asdict(message))
+    return MessageRow(
+        t="message",
+        email=message.email,
+        listid=message.listid,
+        sendid=message.sendid,
+        click_tracking_id=message.click_tracking_id,
+        mail_class=message.mail_class,
+        url_domain=message.url_domain,
+        instance_id=message.instance_id,
+        tagged_at=message.tagged_at,
+        privacy=message.privacy,
+        html_links=message.html_links,
+        text_links=message.text_links,
+    )
 
 
 def message_facts(row: MessageRow) -> MessageFacts:
@@ -98,12 +113,12 @@ def link_facts(row: LinkRow) -> LinkFacts:
 def number_of_row(key: Key, row: LinkRow, link: LinkFacts) -> bytes:
     """Eight keyed bytes of everything in the row of `link`, its UTC date among it."""
     said = f"{row.day}\0{row.sendid}\0{row.listid}"
-    return key.mac(Purpose.CLICK, b"link number", encode_link(link) + said.encode())[:NUMBER]
+    return key.hmac(Purpose.CLICK, b"link number")(encode_link(link) + said.encode())[:NUMBER]
 
 
 def row_id_of(key: Key, number: bytes) -> bytes:
     """The uuid under which a link's row stands: looks random (version 4), follows the number."""
-    return as_uuid4(key.mac(Purpose.CLICK, b"link row", number)[:UUID])
+    return as_uuid4(key.hmac(Purpose.CLICK, b"link row")(number)[:UUID])
 
 
 def as_uuid4(octets: bytes) -> bytes:

@@ -22,10 +22,9 @@ from sendback.metadata.base import (
     BounceRef,
     Fetch,
     Issued,
-    NotStorable,
-    external_error,
-    purpose_of,
+    Wanted,
 )
+from sendback.metadata.issuing import Issuing
 from sendback.model import LinkFacts, MessageFacts, Storage, TrackingData
 from sendback.secret_constants import Keyring, Purpose
 from sendback.tokens import Opened, UnknownKey, Version
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from sendback.metadata.external import ExternalStore
     from sendback.metadata.local import LocalStore
 
-_MESSAGE_PURPOSES = (Purpose.OPEN, Purpose.MAILTO, Purpose.REPORT, Purpose.FEEDBACK)
 #: Plain numbers: looking at an enumeration's member costs more than comparing it.
 _STATELESS = int(Version.STATELESS)
 _STATELESS_DEFLATED = int(Version.STATELESS_DEFLATED)
@@ -68,12 +66,13 @@ class Metadata:
         self.external = external
         self.unknown_keys: collections.Counter[int] = collections.Counter()
         """How often a token named a key id that is not ours: a key that only one server has."""
-        self._stateless = stateless.Stateless(compress=compress)
         self._clock = clock
         self._log = _Sparing(log)
         self._include_retired = include_retired
         self._bounce_max_age_days = bounce_max_age_days
         self._counts: collections.Counter[str] = collections.Counter()
+        self._stateless = stateless.Stateless(compress=compress)
+        self._issuing = Issuing(self._stateless, self._counts, self._log.say)
 
     # -- a message goes out ------------------------------------------------------------------
 
@@ -84,86 +83,18 @@ class Metadata:
         not take the message; a link that no storage can hold has the token "". Malformed only when
         the message's own facts pass 8 KB.
         """
-        keyring = self.keyring
-        try:
-            if storage is Storage.LOCAL:
-                return self._issue_local(keyring, message, links)
-            if storage is Storage.EXTERNAL:
-                return self._issue_external(keyring, message, links)
-        except (Unavailable, NotStorable) as error:
-            self._counts[f"{storage}_fallbacks"] += 1
-            consequence = f"{error}; tagged with stateless metadata instead"
-            if storage is Storage.EXTERNAL:
-                self._log.say("external", external_error(consequence))
-            else:
-                self._log.say("local", f"ERROR LOCAL METADATA: {consequence}")
-        try:
-            link_tokens, header = self._stateless.issue(keyring, message, links)
-            return self._issued(keyring, Storage.STATELESS, message, links, link_tokens, header)
-        except NotStorable as error:
-            raise Malformed(str(error)) from None
+        (made,) = self.issue_many(storage, ((message, links),))
+        if isinstance(made, Malformed):
+            raise made
+        return made
 
-    def _issue_local(
-        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
-    ) -> Issued:
-        if self.local is None:
-            raise Unavailable("local metadata is not open in this process")
-        link_tokens, header, others = self.local.issue_all(keyring, message, links)
-        opened, mailto, report, feedback, bounce = others
-        return Issued(
-            link_tokens=self._with_purposes(links, link_tokens),
-            open_token=opened,
-            unsub_token=header,
-            mailto_token=mailto,
-            bounce_token=bounce,
-            mailer_info=report,
-            mailer_info_extra=None,
-            feedback_id=feedback,
-            storage=Storage.LOCAL,
+    def issue_many(
+        self, storage: Storage, messages: Sequence[Wanted]
+    ) -> Sequence[Issued | Malformed]:
+        """As `issue`, waiting once for all of them: one round trip, or one commit."""
+        return self._issuing.issue_many(
+            storage, messages, self.keyring, local=self.local, external=self.external
         )
-
-    def _issue_external(
-        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
-    ) -> Issued:
-        if self.external is None:
-            raise Unavailable("external_metadata_event_tracking_database is not set")
-        link_tokens, header = self.external.issue(keyring, message, links)
-        if "" in link_tokens:  # one that the table can't hold goes stateless by itself
-            spare, _ = self._stateless.issue(keyring, message, links)
-            link_tokens = [a or b for a, b in zip(link_tokens, spare, strict=True)]
-        return self._issued(keyring, Storage.EXTERNAL, message, links, link_tokens, header)
-
-    def _issued(
-        self,
-        keyring: Keyring,
-        storage: Storage,
-        message: MessageFacts,
-        links: Sequence[LinkFacts],
-        link_tokens: Sequence[str],
-        header: str,
-    ) -> Issued:
-        """With the tokens that external storage makes as stateless does (seed 004)."""
-        opened, mailto, report, feedback = self._stateless.message_tokens(
-            keyring, message, _MESSAGE_PURPOSES
-        )
-        bounce = stateless.bounce_token(keyring, message)
-        return Issued(
-            link_tokens=self._with_purposes(links, link_tokens),
-            open_token=opened,
-            unsub_token=header,
-            mailto_token=mailto,
-            bounce_token=bounce,
-            mailer_info=bounce,
-            mailer_info_extra=report,
-            feedback_id=feedback,
-            storage=storage,
-        )
-
-    def _with_purposes(
-        self, links: Sequence[LinkFacts], link_tokens: Sequence[str]
-    ) -> tuple[tuple[Purpose, str], ...]:
-        self._counts["untracked_links"] += link_tokens.count("")
-        return tuple(zip(map(purpose_of, links), link_tokens, strict=True))
 
     # -- somebody comes back -----------------------------------------------------------------
 
@@ -205,12 +136,17 @@ class Metadata:
     def links_in_message(self, token: bytes, data: TrackingData) -> int | None:
         """At most how many links the message of `data`, which the genuine `token` gave, has.
 
-        Only local storage knows; None for others, and where it can't be counted. Unavailable.
+        Those of the HTML or the text part, wherever the token's link stood. The message carries it,
+        or with local storage the rows of its send tell; None where nobody counted. Unavailable.
         """
-        local, link = self.local, data.link
-        if local is None or link is None or tokens.decode(token)[0] != Version.LOCAL:
+        local, link, message = self.local, data.link, data.message
+        if link is None:
             return None
-        message = data.message
+        counted = message.text_links if link.html_or_text == "t" else message.html_links
+        if counted:
+            return counted
+        if local is None or tokens.decode(token)[0] != Version.LOCAL:
+            return None
         return local.links_of_send(message.sendid, message.listid, link.html_or_text)
 
     def verify(self, purpose: Purpose, token: bytes) -> None:

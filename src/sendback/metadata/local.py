@@ -7,6 +7,7 @@ line, read by everybody. A random store id is bound into every token, so that an
 recreated file, never answers with its own row of the same number.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from sendback.metadata.base import (
     MAX_TOKEN,
     AnotherStore,
     BounceRef,
+    NotStorable,
+    Stored,
+    Wanted,
     check_text,
     purpose_of,
 )
@@ -51,45 +55,59 @@ class LocalStore:
         self._link_counts: dict[tuple[str, str, str], tuple[float, int | None]] = {}
         self._reader = Reader(self.path, busy_timeout)
         self._writer = Writer(self.path, clock, busy_timeout)
-        self._batcher: Batcher[Job, Ids] = Batcher(self._writer.run)
+        self._batcher: Batcher[Sequence[Job], Sequence[Ids]] = Batcher(self._write)
         if not readonly:
             self._writer.open()
 
     # -- tagging ----------------------------------------------------------------------------------
 
-    def issue(
-        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
-    ) -> tuple[list[str], str]:
+    def issue(self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]) -> Stored:
         """See the port. On disk (FULL) before it returns; threads share one commit."""
-        tokens, header, _ = self.issue_all(keyring, message, links)
-        return tokens, header
+        (made,) = self.issue_many(keyring, ((message, links),))
+        if isinstance(made, Exception):
+            raise made
+        return made[:2]
 
-    def issue_all(
-        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
-    ) -> tuple[list[str], str, list[str]]:
-        """As `issue`, and the tokens for OPEN, MAILTO, REPORT, FEEDBACK and BOUNCE."""
+    def issue_many(
+        self, keyring: Keyring, messages: Sequence[Wanted]
+    ) -> list[tuple[list[str], str, list[str]] | NotStorable]:
+        """In one commit; beside what `issue` gives the tokens for OPEN, MAILTO, REPORT, FEEDBACK
+        and BOUNCE. Unavailable when nothing can be written.
+        """
         if self._readonly:
             raise Unavailable("local metadata is opened for reading only here")
-        check_text(message, links)
-        cut = [link.url.partition("?") for link in links]
-        placements = tuple(
-            Placement(
-                message.sendid,
-                message.listid,
-                url,
-                int(link.kind),
-                link.link_id,
-                link.pos,
-                link.universal,
-                link.html_or_text,
-            )
-            for link, (url, _, _) in zip(links, cut, strict=True)
-        )
-        ids = self._batcher.submit((message, placements))
+        made: list[tuple[list[str], str, list[str]] | NotStorable] = []
+        jobs = []
+        taken = []
+        for number, (message, links) in enumerate(messages):
+            made.append(NotStorable())
+            try:
+                check_text(message, links)
+            except NotStorable as error:
+                made[number] = error
+                continue
+            jobs.append((message, _placements(message, links)))
+            taken.append((number, message, links))
+        ids = self._batcher.submit(jobs) if jobs else ()
+        for (number, message, links), given in zip(taken, ids, strict=True):
+            made[number] = self._tokens(keyring, message, links, given)
+        return made
+
+    def _write(
+        self, jobs: Sequence[Sequence[Job]], deadline: float | None
+    ) -> Sequence[Sequence[Ids]]:
+        """The rows of all that wait, in one commit."""
+        ids = iter(self._writer.run([one for job in jobs for one in job], deadline))
+        return [list(itertools.islice(ids, len(job))) for job in jobs]
+
+    def _tokens(
+        self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts], ids: Ids
+    ) -> tuple[list[str], str, list[str]]:
         store = ids.store_id
         start = store[:_STORE_HINT] + encode_number(ids.message)
         tokens = []
-        for link, placement, (_, mark, query) in zip(links, ids.placements, cut, strict=True):
+        for link, placement in zip(links, ids.placements, strict=True):
+            _, mark, query = link.url.partition("?")
             body = start + encode_number(placement) + (mark + query).encode()
             token = seal(keyring, purpose_of(link), Version.LOCAL, body, store)
             tokens.append(token if len(token) <= MAX_TOKEN else "")
@@ -257,6 +275,22 @@ class LocalStore:
         """See the port."""
         self._writer.close()
         self._reader.close()
+
+
+def _placements(message: MessageFacts, links: Sequence[LinkFacts]) -> tuple[Placement, ...]:
+    return tuple(
+        Placement(
+            message.sendid,
+            message.listid,
+            link.url.partition("?")[0],
+            int(link.kind),
+            link.link_id,
+            link.pos,
+            link.universal,
+            link.html_or_text,
+        )
+        for link in links
+    )
 
 
 def _number(body: bytes, at: int) -> tuple[int, int]:

@@ -44,7 +44,8 @@ _FLAGS = {
 
 def encode(message: MessageFacts, link: LinkFacts | None = None) -> bytes:
     """The record; Malformed when a value can't be held (see `decode`)."""
-    return (encode_link(link) if link is not None else b"\xff") + encode_message(message)
+    start = encode_link(link) if link is not None else b"\xff"
+    return start + encode_message(message) + encode_counts(message)
 
 
 def encode_link(link: LinkFacts) -> bytes:
@@ -76,8 +77,16 @@ def encode_link(link: LinkFacts) -> bytes:
     return b"".join(parts)
 
 
+def encode_counts(message: MessageFacts) -> bytes:
+    """How many links the message has: the end of a record, one byte for nearly all messages."""
+    if not (message.html_links or message.text_links):
+        return b""
+    counts = encode_number(message.html_links)
+    return counts + encode_number(message.text_links) if message.text_links else counts
+
+
 def encode_message(message: MessageFacts) -> bytes:
-    """The part of a message."""
+    """The part of a message, without its counts."""
     if not 0 <= message.tagged_at < 1 << 32:
         raise Malformed("tagged_at is seconds since 1970, up to 2106", field="tagged_at")
     flags = _PRIVACIES.index(message.privacy) << 6
@@ -164,14 +173,6 @@ def decode_link(body: bytes) -> tuple[LinkFacts, int]:
     )
 
 
-def decode_message(body: bytes) -> MessageFacts:
-    """A message that stands alone."""
-    message, at = _decode_message(body, 0)
-    if at != len(body):
-        raise _newer("bytes behind its end")
-    return message
-
-
 def _decode_message(body: bytes, at: int) -> tuple[MessageFacts, int]:
     try:
         flags = body[at]
@@ -193,6 +194,13 @@ def _decode_message(body: bytes, at: int) -> tuple[MessageFacts, int]:
         if flags & _HAS_INSTANCE_ID:
             instance_id, at = _decode_text(body, at)
         privacy = _PRIVACIES[flags >> 6]
+        html_links = text_links = 0
+        if at < len(body):
+            html_links, at = decode_number(body, at)
+            if at < len(body):
+                text_links, at = decode_number(body, at)
+            if body[at - 1] == 0:  # what is 0 is not written
+                raise _newer("bytes behind its end")
     except (IndexError, UnicodeDecodeError):
         raise _newer("a message that does not fit") from None
     return (
@@ -206,6 +214,8 @@ def _decode_message(body: bytes, at: int) -> tuple[MessageFacts, int]:
             instance_id=instance_id,
             tagged_at=tagged_at,
             privacy=privacy,
+            html_links=html_links,
+            text_links=text_links,
         ),
         at,
     )

@@ -29,7 +29,7 @@ class Stateless:
         self, keyring: Keyring, message: MessageFacts, links: Sequence[LinkFacts]
     ) -> tuple[list[str], str]:
         """See the port; NotStorable when even the message does not fit a URL."""
-        tail = _encode_message(message)
+        tail = _encode_message(message) + record.encode_counts(message)
         deflate = dictionary.deflate if self._compress else None
         encode = record.encode_link
         sealers: dict[int, Callable[[bytes], str]] = {}
@@ -149,4 +149,4 @@ def day_of(message: MessageFacts) -> int:
 
 
 def _keyed(key: Key, use: bytes, text: str) -> bytes:
-    return key.mac(Purpose.BOUNCE, use, text.encode("utf-8", "surrogatepass"))
+    return key.hmac(Purpose.BOUNCE, use)(text.encode("utf-8", "surrogatepass"))

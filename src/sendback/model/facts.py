@@ -55,6 +55,10 @@ class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
     tagged_at: int = 0
     """Seconds since the epoch, UTC, when the message was tagged."""
     privacy: Privacy = Privacy.FULL
+    html_links: int = 0
+    """Links with a position in its HTML parts; 0: nobody counted. Not part of what names it."""
+    text_links: int = 0
+    """The same in its text parts."""
 
     @property
     def key(self) -> bytes:

@@ -2,7 +2,6 @@
 
 import binascii
 import struct
-import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -63,17 +62,17 @@ class _Base64Splice:
         self._tail = tail
         self._pieces = between(text, spans)
 
-    room = sys.maxsize
-
-    def left(self, values: Sequence[bytes | None]) -> Sequence[int]:  # noqa: ARG002
-        """None: its lines can always be broken."""
-        return ()
-
-    def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:  # noqa: ARG002
+    def join(
+        self,
+        values: Sequence[bytes | None],
+        *,
+        plain: bool = False,  # noqa: ARG002
+    ) -> tuple[bytes, Sequence[int]]:
+        """As `Splice.join`; nothing is left, since its lines can always be broken."""
         pieces = self._pieces.copy()
         fill(pieces, values, self._text, self._spans)
         packed = binascii.b2a_base64(b"".join(pieces), newline=False)
-        return _lines(packed, self._width, self._eol) + self._tail
+        return _lines(packed, self._width, self._eol) + self._tail, ()
 
 
 def _lines(packed: bytes, width: int, eol: bytes) -> bytes:

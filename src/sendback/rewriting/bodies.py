@@ -22,18 +22,14 @@ Span = tuple[int, int]
 class Splice(Protocol):
     """A part with gaps. Pure: may be joined any number of times."""
 
-    #: Values of up to so many octets always find their place.
-    room: int
-
-    def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:
+    def join(
+        self, values: Sequence[bytes | None], *, plain: bool = False
+    ) -> tuple[bytes, Sequence[int]]:
         """The raw part with each gap filled; None puts back what was there.
 
-        `plain` promises that no value holds a byte outside `PLAIN`, but for those that are markup.
+        And the gaps that were left as they were because no line could hold their value. `plain`
+        promises that no value holds a byte outside `PLAIN`, but for those that are markup.
         """
-        ...
-
-    def left(self, values: Sequence[bytes | None]) -> Sequence[int]:
-        """The gaps that `join` leaves as they were because no line could hold their value."""
         ...
 
 

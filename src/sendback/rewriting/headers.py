@@ -51,12 +51,35 @@ def block_end(message: bytes, start: int, end: int) -> tuple[int, int] | None:
     return (found + 1, found + (3 if crlf else 2)) if found >= 0 else None
 
 
+class Section(NamedTuple):
+    """The header section of a message: read once for whoever looks at it."""
+
+    stop: int
+    """Where the fields end."""
+    body: int
+    """Where the body begins."""
+    fields: list[Field]
+    well_formed: int
+    """Where the last well-formed field ends; `stop` when all are."""
+
+
+_new = tuple.__new__  # a third of the time of calling the class
+
+
+def section(message: bytes) -> Section | None:
+    """The header section; None when its end can't be found."""
+    block = block_end(message, 0, len(message))
+    if block is None:
+        return None
+    return Section(*block, *fields(message, 0, block[0]))
+
+
 def fields(message: bytes, start: int, end: int) -> tuple[list[Field], int]:
     """The fields between `start` and `end`, and where the last well-formed one ends."""
     match = _FIELDS.match(message, start, end)
     stop = match.end() if match else start
     return [
-        Field(found[1].lower(), found[2], found.start(), found.end())
+        _new(Field, (found[1].lower(), found[2], *found.span()))
         for found in _FIELD.finditer(message, start, stop)
     ], stop
 

@@ -36,7 +36,7 @@ _new = tuple.__new__  # a third of the time of calling the class
 class _IdentitySplice:
     """Joins by copying; lines that were within 998 octets stay so."""
 
-    __slots__ = ("_blanks", "_eol", "_lines", "_pieces", "_spans", "_text", "room")
+    __slots__ = ("_blanks", "_eol", "_lines", "_pieces", "_room", "_spans", "_text")
 
     def __init__(
         self, text: bytes, spans: Sequence[Span], blanks: Sequence[int], eol: bytes
@@ -49,12 +49,12 @@ class _IdentitySplice:
         self._lines: list[_Line] = []
         first = room = line_start = 0
         line_end = -1
-        self.room = MAX_LINE * 2
+        self._room = MAX_LINE * 2  # values of up to so many octets always find their place
         for index, (start, end) in enumerate(spans):
             if start <= line_end:
                 self._lines[-1] = _new(_Line, (first, index + 1, room, line_start, line_end))
-                if room // (index + 1 - first) < self.room:
-                    self.room = room // (index + 1 - first)
+                if room // (index + 1 - first) < self._room:
+                    self._room = room // (index + 1 - first)
                 continue
             line_start = text.rfind(b"\n", max(0, start - MAX_LINE - 1), start) + 1
             if line_start == 0 and start > MAX_LINE:
@@ -69,24 +69,24 @@ class _IdentitySplice:
                 continue
             first = index
             self._lines.append(_new(_Line, (index, index + 1, room, line_start, line_end)))
-            if room < self.room:
-                self.room = room
+            if room < self._room:
+                self._room = room
 
-    def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:  # noqa: ARG002
+    def join(
+        self,
+        values: Sequence[bytes | None],
+        *,
+        plain: bool = False,  # noqa: ARG002
+    ) -> tuple[bytes, Sequence[int]]:
         """As `Splice.join`."""
-        return b"".join(self._filled(values)[0])
-
-    def left(self, values: Sequence[bytes | None]) -> Sequence[int]:
-        """As `Splice.left`."""
-        if max((len(value) for value in values if value), default=0) <= self.room:
-            return ()
-        return self._filled(values)[1]
+        pieces, left = self._filled(values)
+        return b"".join(pieces), left
 
     def _filled(self, values: Sequence[bytes | None]) -> tuple[list[bytes], Sequence[int]]:
         """All pieces, and the gaps that keep what was there."""
         pieces = self._pieces.copy()
         fill(pieces, values, self._text, self._spans)
-        if max(map(len, pieces[1::2]), default=0) <= self.room:
+        if max(map(len, pieces[1::2]), default=0) <= self._room:
             return pieces, ()
         left: list[int] = []
         for line in self._lines:

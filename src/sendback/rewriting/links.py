@@ -6,7 +6,7 @@ that forbid tracking (ours and, read only, those of other systems).
 
 import re
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import AnyStr, Final, Literal, NamedTuple
 
 from sendback.rewriting import entities, html
 from sendback.rewriting.charsets import Charset
@@ -22,8 +22,14 @@ MAX_VALUE: Final = 65_536
 _PLACEHOLDERS: Final = (
     ("{{", "}}"), ("{%", "%}"), ("*|", "|*"), ("[%", "%]"), ("%%", "%%"), ("<%", "%>"),
 )  # fmt: skip
+#: One character of each opening, the rarer one in URLs: a single one is found at once.
+_RARE: Final = ("{", "{", "|", "[", "%", "<")
 _SCHEMES: Final = ("https://", "http://")
 _OWN_PATHS: Final = re.compile(r"(?:/uni)?/click|/open|/unsub")
+#: A URL without any of them is none of ours.
+_OWN_SIGNS: Final = ("/click", "/open", "/unsub")
+#: Printable ASCII and the line end.
+_USUAL: Final = bytes((0x0A, *range(0x20, 0x7F)))
 #: Parts of attribute names that mark a link, to see quickly that a tag holds none.
 _MARKS: Final = (b"track", b"linkid", b"universal", b"deeplink")
 #: Marks of other systems (R26): read, never written. Value None: presence is enough.
@@ -66,13 +72,19 @@ def in_html(
     urls = _urls(view, text, anchors, charset)
     doubts = _doubts([url for url in urls if url is not None], options)
     tags = b"\n".join([view[start:end] for start, _, _, end in anchors]).lower()
-    marked = any(mark in tags for mark in _MARKS)
-    # What most links need is this and no more: an http URL, and no sign of a placeholder in it.
-    openings = [opening for opening, _ in doubts if opening]
-    usual = len(openings) == len(doubts) and not (marked or options.leave_visible_urls)
+    marked = [mark for mark in _MARKS if mark in tags]
+    # What most links need is this and no more: an http URL, no sign of a doubt in it, and no mark
+    # in its tag.
+    signs = None if options.leave_visible_urls else _signs(doubts)
     found = []
     for (start, value_start, value_end, end), given in zip(anchors, urls, strict=True):
-        if usual and given and given.startswith(_SCHEMES) and not _any_in(openings, given):
+        if (
+            signs is not None
+            and given
+            and given.startswith(_SCHEMES)
+            and not (signs and _any_in(signs, given))
+            and not (marked and _any_in(marked, view[start:end].lower()))
+        ):
             found.append(
                 _new(
                     Candidate,
@@ -92,7 +104,7 @@ def in_html(
             reason = _doubted(given, options, doubts) if doubts else ""
         if not reason and marked:
             tag = view[start:value_start] + view[value_end:end]
-            if any(mark in tag.lower() for mark in _MARKS):
+            if _any_in(marked, tag.lower()):
                 untracked, link_id, universal = _marks(view, text, start, end, charset)
                 if untracked and kind == "click":
                     reason = "notrack"
@@ -107,7 +119,20 @@ def in_html(
     return found
 
 
-def _any_in(pieces: Sequence[str], whole: str) -> bool:
+def _signs(doubts: Sequence[tuple[str, str]]) -> list[str] | None:
+    """Texts without which a URL is beyond these doubts; None when they are about every URL."""
+    signs: list[str] = []
+    for opening, reason in doubts:
+        if opening:
+            signs.append(opening)
+        elif reason == "ours":
+            signs += _OWN_SIGNS
+        else:
+            return None
+    return signs
+
+
+def _any_in(pieces: Sequence[AnyStr], whole: AnyStr) -> bool:
     for piece in pieces:  # noqa: SIM110 - any() would make a generator for each link
         if piece in whole:
             return True
@@ -127,9 +152,8 @@ def _urls(
     """The destination of each anchor; None where the charset can't read it."""
     if charset.kind == "plain":
         joined = b"\n".join([view[start:end] for _, start, end, _ in anchors])
-        together = joined.decode("ascii") if joined.isascii() else "\0"
-        whole = together.count("\n") == len(anchors) - 1
-        if whole and together.replace("\n", "").isprintable():
+        if joined.count(b"\n") == len(anchors) - 1 and not joined.translate(None, _USUAL):
+            together = joined.decode("ascii")
             if "&" in together and together.count("&") == together.count("&amp;"):
                 together = together.replace("&amp;", "&")
             elif "&" in together:
@@ -155,8 +179,12 @@ def _destination(value: str) -> str:
 def _doubts(urls: Sequence[str], options: Options) -> list[tuple[str, str]]:
     """What may keep some of these URLs from being tracked: placeholders, or a named reason."""
     together = "\n".join(urls)
-    found = [pair for pair in _PLACEHOLDERS if pair[0] in together]
-    if options.own_hosts and any(path in together for path in ("/click", "/open", "/unsub")):
+    found = [
+        pair
+        for rare, pair in zip(_RARE, _PLACEHOLDERS, strict=True)
+        if rare in together and pair[0] in together
+    ]
+    if options.own_hosts and _any_in(_OWN_SIGNS, together):
         found.append(("", "ours"))
     if not options.track_clicks:
         found.append(("", "clicks-off"))

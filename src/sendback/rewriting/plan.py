@@ -6,7 +6,6 @@ join. Pure: no I/O, no clock, no randomness.
 """
 
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -141,26 +140,7 @@ class Plan:
         or removed, or the header block's end can't be found, the message comes back unchanged.
         Raises ValueError when there is not one URL for each link.
         """
-        original = self._message
-        if not self._may_write(urls, top_block):
-            return original
-        plain = _plain(urls)
-        out = [top_block]
-        at = 0
-        for start, end in self._removals:
-            out.append(original[at:start])
-            at = end
-        for edit in self._edits:
-            out.append(original[at : edit.start])
-            at = edit.end
-            if edit.must_stay(urls, pixel_url):
-                out.append(original[edit.start : edit.end])
-            else:
-                values = edit.values(urls, plain, pixel_url, honeypot_url)
-                is_plain = plain is not None and edit.encode is None
-                out.append(edit.splice.join(values, plain=is_plain))
-        out.append(original[at:])
-        return b"".join(out)
+        return self.put(urls, pixel_url, honeypot_url, top_block)[0]
 
     def placed(
         self,
@@ -175,20 +155,42 @@ class Plan:
         So stays what fits in no line of its part, an AMP part unless all is https, and everything
         when nothing may be written. What is reported as tracked must stand in this list.
         """
+        return self.put(urls, pixel_url, honeypot_url, top_block)[1]
+
+    def put(
+        self,
+        urls: Sequence[str | None],
+        pixel_url: str | None = None,
+        honeypot_url: str | None = None,
+        top_block: bytes = b"",
+    ) -> tuple[bytes, list[str | None]]:
+        """What `render` gives and what `placed` gives, for the price of one."""
+        original = self._message
         if not self._may_write(urls, top_block):
-            return [None] * len(urls)
-        found = list(urls)
+            return original, [None] * len(urls)
+        placed = list(urls)
         plain = _plain(urls)
+        out = [top_block]
+        at = 0
+        for start, end in self._removals:
+            out.append(original[at:start])
+            at = end
         for edit in self._edits:
-            left: Sequence[int] = ()
+            out.append(original[at : edit.start])
+            at = edit.end
+            left: Sequence[int]
             if edit.must_stay(urls, pixel_url):
-                left = range(len(edit.slots))
-            elif edit.splice.room < sys.maxsize:
-                left = edit.splice.left(edit.values(urls, plain, pixel_url, honeypot_url))
+                raw, left = original[edit.start : edit.end], range(len(edit.slots))
+            else:
+                values = edit.values(urls, plain, pixel_url, honeypot_url)
+                is_plain = plain is not None and edit.encode is None
+                raw, left = edit.splice.join(values, plain=is_plain)
+            out.append(raw)
             for gap in left:
                 if edit.slots[gap] >= 0:
-                    found[edit.slots[gap]] = None
-        return found
+                    placed[edit.slots[gap]] = None
+        out.append(original[at:])
+        return b"".join(out), placed
 
     def _may_write(self, urls: Sequence[str | None], top_block: bytes) -> bool:
         if len(urls) != len(self.links):
@@ -215,21 +217,27 @@ def _plain(urls: Sequence[str | None]) -> list[bytes] | None:
     return found if len(found) == len(urls) else None
 
 
-def plan(raw: bytes, options: Options = Options()) -> Plan:  # noqa: B008  # a frozen value
-    """The plan for one message. Never raises; a doubt is a reason in `skipped`."""
+def plan(
+    raw: bytes,
+    options: Options = Options(),  # noqa: B008  # a frozen value
+    *,
+    section: headers.Section | None = None,
+) -> Plan:
+    """The plan for one message. Never raises; a doubt is a reason in `skipped`.
+
+    `section` spares reading the header section of this very message again.
+    """
     raw = bytes(raw)
     try:
-        return _planned(raw, options)
+        return _planned(raw, options, section or headers.section(raw))
     except Exception:  # noqa: BLE001  # fail open: a fault of ours must not stop or change mail
         return Plan(skipped="fault", header_end_found=False, _message=raw)
 
 
-def _planned(raw: bytes, options: Options) -> Plan:
-    block = headers.block_end(raw, 0, len(raw))
-    if block is None:
+def _planned(raw: bytes, options: Options, section: headers.Section | None) -> Plan:
+    if section is None:
         return Plan(skipped="broken-mime", header_end_found=False, _message=raw)
-    stop, body = block
-    top, well_formed = headers.fields(raw, 0, stop)
+    stop, body, top, well_formed = section
     if well_formed == 0 < stop:
         return Plan(skipped="broken-mime", header_end_found=False, _message=raw)
     facts = _head(raw, top, options)

@@ -2,7 +2,6 @@
 
 import binascii
 import re
-import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,7 +12,6 @@ from sendback.rewriting.bodies import PLAIN, QP_COLUMNS, Span, Splice, between
 _QP_TOKEN: Final = re.compile(rb"=(?:\n|\r[^\n]*+\n?+|=|[0-9A-Fa-f]{2}|)")
 _QP_CUT: Final = b'href=3D"'
 _QP_UNSAFE: Final = re.compile(rb"[^!-<>-~ ]")
-_QP_UNIT: Final = re.compile(rb"=..|[^=]", re.DOTALL)
 
 
 class QuotedPrintable:
@@ -127,13 +125,10 @@ class _QuotedSplice:
             self._gaps.append((before, after))
             previous = end
 
-    room = sys.maxsize
-
-    def left(self, values: Sequence[bytes | None]) -> Sequence[int]:  # noqa: ARG002
-        """None: its lines can always be broken."""
-        return ()
-
-    def join(self, values: Sequence[bytes | None], *, plain: bool = False) -> bytes:
+    def join(
+        self, values: Sequence[bytes | None], *, plain: bool = False
+    ) -> tuple[bytes, Sequence[int]]:
+        """As `Splice.join`; nothing is left, since its lines can always be broken."""
         made: list[bytes] = []
         soft = self._eol
         column = 0
@@ -154,6 +149,10 @@ class _QuotedSplice:
                 column += size
             else:
                 at = QP_COLUMNS - 1 - column if column < QP_COLUMNS else 0
+                if 0 < size - at < QP_COLUMNS - after:  # nearly always: one soft break will do
+                    made.append(value[:at] + soft + value[at:])
+                    column = size - at
+                    continue
                 lines = [value[:at]]
                 while at < size:
                     lines.append(value[at : at + QP_COLUMNS - 1])
@@ -165,20 +164,25 @@ class _QuotedSplice:
                 made.append(soft.join(lines))
         pieces = self._pieces.copy()
         pieces[1::2] = made
-        return b"".join(pieces)
+        return b"".join(pieces), ()
 
 
 def _wrap_units(value: bytes, column: int, after: int, soft: bytes) -> tuple[bytes, int]:
     """`value` quoted, with soft breaks that never split an escape; and the last column."""
     value = _QP_UNSAFE.sub(lambda match: b"=%02X" % match[0][0], value)
-    out = []
-    for unit in _QP_UNIT.findall(value):
-        if column + len(unit) > QP_COLUMNS - 1:
-            out.append(soft)
-            column = 0
-        out.append(unit)
-        column += len(unit)
-    if column + after > QP_COLUMNS:
-        out.append(soft)
+    lines = []
+    at, size = 0, len(value)
+    while (end := at + max(0, QP_COLUMNS - 1 - column)) < size:
+        if end > at and value[end - 1] == 0x3D:
+            end -= 1
+        elif end > at + 1 and value[end - 2] == 0x3D:
+            end -= 2
+        lines.append(value[at:end])
+        at = end
         column = 0
-    return b"".join(out), column
+    lines.append(value[at:])
+    column += size - at
+    if column + after > QP_COLUMNS:
+        lines.append(b"")
+        column = 0
+    return soft.join(lines), column

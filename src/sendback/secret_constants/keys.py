@@ -7,6 +7,7 @@ opens as another. No I/O here, and nothing prints a constant unless asked for it
 
 import enum
 import hmac
+from collections.abc import Callable
 
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -34,7 +35,7 @@ class Purpose(enum.IntEnum):
 class Key:
     """One pair of secret constants, with its subkeys made once. Safe to share among threads."""
 
-    __slots__ = ("_constants", "_macs", "_prk", "_subkeys", "fingerprint", "key_id", "sealers")
+    __slots__ = ("_constants", "_hmacs", "_prk", "_subkeys", "fingerprint", "key_id", "sealers")
 
     def __init__(self, constant1: bytes, constant2: bytes) -> None:
         for number, constant in enumerate((constant1, constant2), 1):
@@ -44,7 +45,7 @@ class Key:
         material = len(constant1).to_bytes(2, "big") + constant1 + constant2
         self._prk = hmac.digest(b"sendback secret constants", material, "sha256")
         self._subkeys: dict[tuple[int, bytes], bytes] = {}
-        self._macs: dict[tuple[int, bytes], HMAC] = {}
+        self._hmacs: dict[tuple[int, bytes], Callable[[bytes], bytes]] = {}
         self.key_id: int = self._expand(b"key id", 1)[0]
         self.fingerprint: str = self._expand(b"fingerprint", 10).hex()
         #: AES-SIV (RFC 5297) with a 512 bit key, by purpose; the hot path indexes it.
@@ -66,17 +67,16 @@ class Key:
             self._subkeys[purpose, use] = found
         return found
 
-    def mac(self, purpose: Purpose, use: bytes, data: bytes) -> bytes:
-        """HMAC-SHA256 of `data` under the subkey of that use: 32 bytes.
+    def hmac(self, purpose: Purpose, use: bytes) -> Callable[[bytes], bytes]:
+        """HMAC-SHA256 under `subkey(purpose, use)`, for many texts.
 
-        A context with the key in it is copied: 1.2 us, where `hmac.digest` takes 3.2.
+        The context with the key worked in is copied: 1.2 us a text, where `hmac.digest` makes its
+        own anew for 3.2.
         """
-        keyed = self._macs.get((purpose, use))
-        if keyed is None:
-            keyed = self._macs[purpose, use] = HMAC(self.subkey(purpose, use), SHA256())
-        made = keyed.copy()
-        made.update(data)
-        return made.finalize()
+        found = self._hmacs.get((purpose, use))
+        if found is None:
+            found = self._hmacs[purpose, use] = _hmac(self.subkey(purpose, use))
+        return found
 
     def _expand(self, info: bytes, length: int) -> bytes:
         return HKDFExpand(SHA256(), length, b"sendback 1: " + info).derive(self._prk)
@@ -89,6 +89,17 @@ class Key:
 
     def __repr__(self) -> str:
         return f"<Key {self.key_id:02x} {self.fingerprint}>"
+
+
+def _hmac(secret: bytes) -> Callable[[bytes], bytes]:
+    keyed = HMAC(secret, SHA256()).copy
+
+    def digest(text: bytes) -> bytes:
+        made = keyed()
+        made.update(text)
+        return made.finalize()
+
+    return digest
 
 
 class Keyring:

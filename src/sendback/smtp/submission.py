@@ -30,6 +30,7 @@ from sendback.smtp.envelope import Envelope
 from sendback.smtp.logins import Logins
 from sendback.smtp.server import Limits, Server, is_within, tls_context
 from sendback.smtp.submitting import LmtpSession, SubmissionSession
+from sendback.smtp.together import Together
 from sendback.tagging import Prepared, TaggedMessage, Tagging
 
 log = logging.getLogger("sendback.smtp")
@@ -47,6 +48,10 @@ _COPIES_BYTES = 64 * 1024 * 1024
 _SMALL = 32 * 1024
 #: X-Mailer-Info is what each of our own passes leaves behind: we write no Received field.
 _HOP = re.compile(rb"^(?:received|x-mailer-info):", re.IGNORECASE | re.MULTILINE)
+
+
+#: A prepared message and one of its recipients.
+_Copy = tuple[Prepared, str]
 
 
 class Outcome(NamedTuple):
@@ -88,6 +93,7 @@ class Submission:
         self._clock = clock
         # Storing metadata waits for a disk or a database: never on the event loop.
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="tagging")
+        self._together: Together[_Copy, TaggedMessage | None] = Together(self._tag, self._threads)
 
     # -- who may send -------------------------------------------------------------------------
 
@@ -155,21 +161,32 @@ class Submission:
 
     async def _tagged(self, prepared: Prepared, rcpt: str) -> TaggedMessage | None:
         """None for a suppressed recipient. What waits, or takes long, runs in a thread."""
-        if (
-            self._is_suppressed is None
-            and not prepared.is_stored
-            and len(prepared.message) <= _SMALL
-        ):
+        copy = (prepared, rcpt)
+        if len(prepared.message) > _SMALL:
+            loop = asyncio.get_running_loop()
+            (tagged,) = await loop.run_in_executor(self._threads, self._tag, (copy,))
+            if isinstance(tagged, Exception):
+                raise tagged
+            return tagged
+        if self._is_suppressed is None and not prepared.is_stored:
             return prepared.for_recipient(rcpt)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._tag, prepared, rcpt
-        )
+        return await self._together.do(copy)
 
-    def _tag(self, prepared: Prepared, rcpt: str) -> TaggedMessage | None:
+    def _tag(self, copies: Sequence[_Copy]) -> Sequence[TaggedMessage | Exception | None]:
+        """Each copy; None for a suppressed recipient."""
+        answers: list[TaggedMessage | Exception | None] = [None] * len(copies)
+        wanted = []
         asked = self._is_suppressed
-        if asked is not None and asked(prepared.email_of(rcpt), prepared.listid):
-            return None
-        return prepared.for_recipient(rcpt)
+        for number, (prepared, rcpt) in enumerate(copies):
+            try:
+                if asked is None or not asked(prepared.email_of(rcpt), prepared.listid):
+                    wanted.append(number)
+            except Exception as error:  # noqa: BLE001  one recipient's fault is not the others'
+                answers[number] = error
+        tagged = self._tagging.tag_many([copies[number] for number in wanted])
+        for number, one in zip(wanted, tagged, strict=True):
+            answers[number] = one
+        return answers
 
     # -- mixed answers ------------------------------------------------------------------------
 

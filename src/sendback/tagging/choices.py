@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from sendback.errors import Malformed
 from sendback.model import BounceMailbox, Catalog, MailClass, Privacy, Storage, UrlDomain
 from sendback.rewriting import Options
-from sendback.rewriting.headers import CONTROL, block_end, fields, unfold
+from sendback.rewriting.headers import CONTROL, Section, unfold
 from sendback.tagging.grouping import send_id
 
 #: Characters of a ListID, SendID, InstanceID and of the other identifiers that headers give.
@@ -31,15 +31,14 @@ class Head:
     """A multipart/report, or sent by a machine (RFC 3834): not tracked."""
 
 
-def read_head(message: bytes) -> Head:
+def read_head(section: Section | None) -> Head:
     """The header section's own words; empty where its end can't be found. Never raises."""
-    block = block_end(message, 0, len(message))
-    if block is None:
+    if section is None:
         return Head({}, frozenset())
     control: dict[str, str] = {}
     names = set()
     is_report = False
-    for field in fields(message, 0, block[0])[0]:
+    for field in section.fields:
         name = field.name.decode("ascii")
         if field.name.startswith(CONTROL):
             control.setdefault(name, unfold(field.value))

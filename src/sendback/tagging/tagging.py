@@ -16,7 +16,7 @@ from sendback import links, verp
 from sendback.errors import Malformed
 from sendback.metadata import Issued
 from sendback.model import Catalog, LinkFacts, LinkKind, MessageFacts, Storage
-from sendback.rewriting import Link, Options, Plan, plan
+from sendback.rewriting import Link, Options, Plan, headers, plan
 from sendback.secret_constants import Purpose
 from sendback.tagging.choices import Choices, Head, choose, read_head
 from sendback.tagging.top_block import top_block
@@ -29,8 +29,10 @@ _FAULT = Plan(skipped="fault", header_end_found=False)
 class Issuer(Protocol):
     """`sendback.metadata.Metadata`, as far as it is needed here."""
 
-    def issue(self, storage: Storage, message: MessageFacts, links: Sequence[LinkFacts]) -> Issued:
-        """Tokens, durable; a token "" for a link that can't be held. Malformed, Unavailable."""
+    def issue_many(
+        self, storage: Storage, messages: Sequence[tuple[MessageFacts, Sequence[LinkFacts]]]
+    ) -> Sequence[Issued | Malformed]:
+        """Tokens, durable, for each; a token "" for a link that can't be held."""
 
 
 class TaggedLink(NamedTuple):
@@ -97,7 +99,8 @@ class Tagging:
         `user_class`: the class of the SMTP user, below the message's own header.
         """
         try:
-            head = read_head(message)
+            section = headers.section(message)
+            head = read_head(section)
             choices = choose(
                 head,
                 self._catalog(),
@@ -111,14 +114,14 @@ class Tagging:
                 self._counts["warnings"] += 1
                 self._warn(warning)
             is_tracked = mail_from != "" and not head.is_report
-            made = plan(message, choices.options if is_tracked else _NOTHING)
+            made = plan(message, choices.options if is_tracked else _NOTHING, section=section)
         except Exception as error:
             if mail_class is not None and isinstance(error, Malformed):
                 raise
             # Fail open: whatever else went wrong must not stop mail.
             self._fault("prepare")
             head, made, choices, is_tracked = Head({}, frozenset()), _FAULT, None, False
-        return Prepared(message, mail_from, head, made, choices, is_tracked, self._for_recipient)
+        return Prepared(message, mail_from, head, made, choices, is_tracked, self.tag_many)
 
     def tag(
         self,
@@ -138,28 +141,47 @@ class Tagging:
 
     # -- one recipient ------------------------------------------------------------------------
 
-    def _for_recipient(self, prepared: "Prepared", rcpt: str) -> TaggedMessage:
-        sender = prepared.mail_from
-        choices = prepared.choices
-        if choices is None:
-            tagged = TaggedMessage(prepared.message, sender or "", skipped="fault")
-        elif not prepared.is_tracked:
-            # Null senders too: what answers nobody must cause no answers (RFC 5321 section 4.5.5).
-            skipped = prepared.plan.skipped or "report"
-            tagged = TaggedMessage(prepared.plan.render([]), sender or "", skipped=skipped)
-        else:
+    def tag_many(self, wanted: Sequence[tuple["Prepared", str]]) -> list[TaggedMessage]:
+        """The copy of each prepared message for its recipient, in order; errors as `prepare`.
+
+        Waits once for each storage, however many they are: a round trip, or a commit. A fault in
+        one is no fault of the others. Never raises.
+        """
+        made: list[TaggedMessage | None] = [None] * len(wanted)
+        begun: dict[Storage, list[_Begun]] = {}
+        for number, (prepared, rcpt) in enumerate(wanted):
+            choices = prepared.choices
             try:
-                tagged = self._tagged(prepared, choices, rcpt)
+                if choices is not None and prepared.is_tracked:
+                    one = self._begin(number, prepared, choices, rcpt)
+                    begun.setdefault(choices.storage, []).append(one)
+                    continue
+                made[number] = _untagged(prepared)
             except Exception:  # noqa: BLE001  fail open: tracking is lost, the message is not
                 self._fault("for_recipient")
-                if sender is None:
-                    sender = choices.mailbox.address if choices.mailbox else ""
-                tagged = TaggedMessage(prepared.message, sender, skipped="fault")
-        self._count(tagged)
-        return tagged
+                made[number] = _as_it_came(prepared)
+        for storage, some in begun.items():
+            for one, issued in zip(some, self._issue(storage, some), strict=True):
+                try:
+                    if isinstance(issued, Exception):
+                        raise issued
+                    made[one.number] = self._finish(one, issued)
+                except Exception:  # noqa: BLE001  fail open, as above
+                    self._fault("for_recipient")
+                    made[one.number] = _as_it_came(one.prepared)
+        done = [one for one in made if one is not None]
+        for tagged in done:
+            self._count(tagged)
+        return done
 
-    def _tagged(self, prepared: "Prepared", choices: Choices, rcpt: str) -> TaggedMessage:
-        made, base = prepared.plan, choices.url_domain.link_base
+    def _issue(self, storage: Storage, begun: "Sequence[_Begun]") -> Sequence[Issued | Exception]:
+        try:
+            return self._metadata.issue_many(storage, [(one.facts, one.wanted) for one in begun])
+        except Exception as error:  # noqa: BLE001  fail open: each is told, and counted
+            return [error] * len(begun)
+
+    def _begin(self, number: int, prepared: "Prepared", choices: Choices, rcpt: str) -> "_Begun":
+        text_links = [link.html_or_text for link in prepared.plan.links].count("t")
         facts = MessageFacts(
             email=prepared.email_of(rcpt),
             listid=choices.listid,
@@ -170,31 +192,37 @@ class Tagging:
             instance_id=choices.instance_id,
             tagged_at=int(self._clock()),
             privacy=choices.privacy,
+            html_links=len(prepared.plan.links) - text_links,
+            text_links=text_links,
         )
-        wanted = [_link_facts(link, choices) for link in made.links]
-        if made.wants_honeypot:
+        wanted = [_link_facts(link, choices) for link in prepared.plan.links]
+        if prepared.plan.wants_honeypot:
             # No person sees it; a scanner that follows it gets an answer, as from any link.
-            wanted.append(LinkFacts(url=f"{base}/robots.txt", kind=LinkKind.HONEYPOT))
-        issued = self._metadata.issue(choices.storage, facts, wanted)
+            trap = f"{choices.url_domain.link_base}/robots.txt"
+            wanted.append(LinkFacts(url=trap, kind=LinkKind.HONEYPOT))
+        return _Begun(number, prepared, choices, facts, wanted)
+
+    def _finish(self, begun: "_Begun", issued: Issued) -> TaggedMessage:
+        prepared, choices = begun.prepared, begun.choices
+        made, base = prepared.plan, choices.url_domain.link_base
         bases = {purpose: f"{base}{path}?" for purpose, path in links.PATHS.items()}
-        urls = [
-            _fitting(bases[purpose] + token) if token else None
-            for purpose, token in issued.link_tokens
-        ]
+        urls = [bases[purpose] + token if token else None for purpose, token in issued.link_tokens]
+        if max((len(url) for url in urls if url), default=0) > links.MAX_URL:
+            urls = [url if url and len(url) <= links.MAX_URL else None for url in urls]
         honeypot = urls.pop() if made.wants_honeypot else None
         pixel = links.build(base, Purpose.OPEN, issued.open_token) if made.wants_pixel else None
         block = top_block(choices, prepared.head, issued, made.eol)
         mailbox = choices.mailbox
+        put = partial(made.put, pixel_url=pixel, honeypot_url=honeypot, top_block=block)
         # Reported is only what really goes out; what finds no place stays byte for byte.
-        placed = partial(made.placed, pixel_url=pixel, honeypot_url=honeypot, top_block=block)
-        urls = placed(urls)
-        given = urls
+        message, urls = put(urls)
         if None in urls:
             given = [url or _untracked(link) for url, link in zip(urls, made.links, strict=True)]
-            given = placed(given)
-            urls = [url and put for url, put in zip(urls, given, strict=True)]
+            given = put(given)[1]
+            message = put(given)[0]
+            urls = [url and there for url, there in zip(urls, given, strict=True)]
         return TaggedMessage(
-            message=made.render(given, pixel_url=pixel, honeypot_url=honeypot, top_block=block),
+            message=message,
             mail_from=(
                 verp.build(mailbox.address, issued.bounce_token)
                 if mailbox
@@ -206,7 +234,7 @@ class Tagging:
                 if url
             ),
             skipped=made.skipped,
-            facts=facts,
+            facts=begun.facts,
             storage=issued.storage,
             untracked_links=urls.count(None),
         )
@@ -235,7 +263,7 @@ class Prepared:
     choices: Choices | None
     """None when the message could not even be looked at."""
     is_tracked: bool
-    _tag: Callable[["Prepared", str], TaggedMessage]
+    _tag_many: Callable[[Sequence[tuple["Prepared", str]]], list[TaggedMessage]]
 
     @property
     def is_stored(self) -> bool:
@@ -254,7 +282,36 @@ class Prepared:
 
     def for_recipient(self, rcpt: str) -> TaggedMessage:
         """The copy for one recipient. Never raises: after a fault the message is as it came."""
-        return self._tag(self, rcpt)
+        (tagged,) = self._tag_many(((self, rcpt),))
+        return tagged
+
+
+class _Begun(NamedTuple):
+    """A copy that waits for its tokens."""
+
+    number: int
+    prepared: Prepared
+    choices: Choices
+    facts: MessageFacts
+    wanted: list[LinkFacts]
+
+
+def _untagged(prepared: Prepared) -> TaggedMessage:
+    """The copy of a message that is not tracked."""
+    sender = prepared.mail_from or ""
+    if prepared.choices is None:
+        return TaggedMessage(prepared.message, sender, skipped="fault")
+    # Null senders too: what answers nobody must cause no answers (RFC 5321 section 4.5.5).
+    skipped = prepared.plan.skipped or "report"
+    return TaggedMessage(prepared.plan.render([]), sender, skipped=skipped)
+
+
+def _as_it_came(prepared: Prepared) -> TaggedMessage:
+    """After a fault."""
+    sender, choices = prepared.mail_from, prepared.choices
+    if sender is None:
+        sender = choices.mailbox.address if choices and choices.mailbox else ""
+    return TaggedMessage(prepared.message, sender, skipped="fault")
 
 
 def _link_facts(link: Link, choices: Choices) -> LinkFacts:
@@ -270,11 +327,6 @@ def _link_facts(link: Link, choices: Choices) -> LinkFacts:
         universal=link.universal,
         html_or_text=link.html_or_text,
     )
-
-
-def _fitting(url: str) -> str | None:
-    """The URL, or None when our own web server would refuse it as too long."""
-    return url if len(url) <= links.MAX_URL else None
 
 
 def _untracked(link: Link) -> str | None:

@@ -2,7 +2,8 @@
 
     python tests/corpus/tokens/make_samples.py 2
 
-writes release-2.json and refuses to touch a file that is there: what was sealed stays as it is.
+(or with a name, when a version got something that may stand in it: `1-counts`) writes
+release-2.json and refuses to touch a file that is there: what was sealed stays as it is.
 """
 
 import json
@@ -32,6 +33,13 @@ MESSAGES = [
         privacy=Privacy.ANONYMOUS,
     ),
     MessageFacts(email="a@b"),
+    MessageFacts(
+        email="counted@example.org", listid="newsletter", sendid="newsletter20261124",
+        mail_class="Newsletter", url_domain="links.example.com", tagged_at=1_795_514_400,
+        html_links=20,
+    ),
+    MessageFacts(email="both@example.org", tagged_at=1_795_514_400, html_links=300, text_links=7),
+    MessageFacts(email="text@example.org", tagged_at=1_795_514_400, text_links=2),
 ]  # fmt: skip
 LINKS = [
     LinkFacts(url="https://www.example.com/shop?utm_source=newsletter&utm_medium=email", pos=1),
@@ -90,7 +98,7 @@ def samples() -> dict[str, object]:
     rows = []
     for link in LINKS:
         row = external_rows.link_row(link, "spring", "l-1", "2026-11-24")
-        number = external_rows.number_of_row(key, row)
+        number = external_rows.number_of_row(key, row, link)
         rows.append(
             {"data": msgspec.json.encode(row).decode(), "number": number.hex(),
              "id": external_rows.row_id_of(key, number).hex()}

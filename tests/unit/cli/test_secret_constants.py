@@ -1,6 +1,7 @@
 """`sendback secret-constants`, `metadata` and `link decode`, as an operator types them."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,32 @@ def test_a_recipient_is_erased_from_both_stores(sh, postgres_server: Postgres): 
 
 def test_the_schema_is_printed_without_a_database(sh):
     assert sh("metadata", "init", "--print")[0] == external_table.SCHEMA
+
+
+def test_a_connection_that_a_directive_names_stays(sh, monkeypatch):
+    """Without it the node would not start again."""
+    sh("database-connection", "add", "Meta", "--hostname", "127.0.0.1", "--database", "m")
+    monkeypatch.setenv("SENDBACK_EXTERNAL_METADATA_EVENT_TRACKING_DATABASE", "meta")
+    _, said = sh("database-connection", "remove", "Meta", code=1)
+    assert "is used by external_metadata_event_tracking_database" in said
+
+    monkeypatch.delenv("SENDBACK_EXTERNAL_METADATA_EVENT_TRACKING_DATABASE")
+    sh("database-connection", "remove", "Meta")
+
+
+def test_a_running_node_takes_keys_at_its_next_reload(sh):
+    """A change under a running node is said to need a reload: it goes on with what it has."""
+    first = sh.file.ensure().fingerprint[:8]
+    assert "SIGHUP" not in sh("secret-constants", "rotate")[1]
+    status = sh.data / "control" / "status" / "web-1.json"
+    status.parent.mkdir(parents=True)
+    status.write_text(json.dumps({"part": "web", "pid": os.getpid()}))
+
+    pair = ("--constant1", TWO, "--constant2", ONE)
+    for words in (("add",), ("promote", first), ("rotate",), ("retire", first), pair):
+        assert "SIGHUP to `sendback serve`" in sh("secret-constants", *words)[1]
+    for words in (("--view",), ("list",), ("fingerprint",)):
+        assert "SIGHUP" not in sh("secret-constants", *words)[1]
 
 
 def test_no_database_is_configured(sh):

@@ -323,11 +323,12 @@ MANY = [LinkFacts(url=f"https://example.com/{n}", pos=n) for n in range(1, 5)]
     [
         (Storage.LOCAL, 4, ["every_link"]),
         (Storage.LOCAL, 3, []),
-        (Storage.STATELESS, 4, []),  # nobody knows how many there are
+        (Storage.STATELESS, 4, ["every_link"]),
+        (Storage.STATELESS, 3, []),
     ],
 )
 def test_every_link_of_a_message_within_a_minute(house, storage, followed, reasons) -> None:
-    issued = house.issue(MANY, storage)
+    issued = house.issue(MANY, storage, html_links=len(MANY))
     for n, (_, token) in enumerate(issued.link_tokens[:followed]):
         house.visit(VisitKind.CLICK, token, at=n * 12_000)
     events = house.finish()
@@ -335,6 +336,15 @@ def test_every_link_of_a_message_within_a_minute(house, storage, followed, reaso
     assert len(events) == followed
     assert all(event["agent_reasons"] == reasons for event in events)
     assert all(event["is_bot"] == bool(reasons) for event in events)
+
+
+def test_a_message_whose_links_nobody_counted_has_no_every_link(house) -> None:
+    """As older senders made them: nothing is guessed."""
+    issued = house.issue(MANY, Storage.STATELESS)
+    for n, (_, token) in enumerate(issued.link_tokens):
+        house.visit(VisitKind.CLICK, token, at=n * 12_000)
+
+    assert not any(event["agent_reasons"] for event in house.finish())
 
 
 def test_the_links_of_other_messages_of_the_send_count_too(house) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,8 @@ MESSAGES = st.builds(
     instance_id=TEXT,
     tagged_at=st.one_of(st.just(NOW), st.integers(0, (1 << 32) - 1)),
     privacy=st.sampled_from(Privacy),
+    html_links=st.integers(0, 1 << 20),
+    text_links=st.integers(0, 300),
 )
 LINKS = st.builds(
     LinkFacts,
@@ -78,6 +81,23 @@ def test_what_a_newer_version_adds_is_refused_not_misread():
                     body[:1] + b"\x09" + body[2:], b"\xfe" + body[1:], b""):  # fmt: skip
         with pytest.raises(Malformed, match="newer"):
             record.decode(altered)
+
+
+@pytest.mark.parametrize(
+    ("html_links", "text_links", "end"),
+    [(0, 0, b""), (20, 0, b"\x14"), (0, 3, b"\0\x03"), (200, 1, b"\xc8\x01\x01")],
+)
+def test_the_number_of_links_ends_a_record(html_links, text_links, end):
+    counted = msgspec.structs.replace(DAILY, html_links=html_links, text_links=text_links)
+
+    assert record.encode(counted) == record.encode(DAILY) + end
+    assert record.decode(record.encode(counted)).message == counted
+
+
+@pytest.mark.parametrize("end", [b"\0", b"\x05\0", b"\0\0", b"\x05\x05\x05", b"\x80", b"\x80\0"])
+def test_a_number_of_links_has_one_spelling(end):
+    with pytest.raises(Malformed, match="newer"):
+        record.decode(record.encode(DAILY) + end)
 
 
 @pytest.mark.parametrize(

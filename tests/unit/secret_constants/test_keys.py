@@ -1,6 +1,10 @@
 """Keys made of secret constants: equal where the constants are, separate by purpose and use."""
 
+import hmac
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sendback.errors import Malformed
 from sendback.secret_constants import Key, Keyring, Purpose, read_constant
@@ -97,3 +101,12 @@ def test_two_keys_with_one_id_are_both_candidates():
     first, second = two_keys_with_one_id()
 
     assert Keyring(second, (first,)).candidates(first.key_id) == (second, first)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=48))
+def test_our_hmac_is_the_standard_library_s(text, more):  # RFC 2104
+    key = Key(ONE + more, TWO)
+    secret = key.subkey(Purpose.CLICK, b"mac")
+
+    for _ in range(2):  # the pads are copied, never used up
+        assert key.hmac(Purpose.CLICK, b"mac")(text) == hmac.digest(secret, text, "sha256")

@@ -127,7 +127,7 @@ def test_every_link_resolves_to_what_it_stood_for(tagging, metadata, storage):
         LinkKind.CLICK,
     ]
     for data in facts:
-        assert data.message == tagged.facts
+        assert uncounted(data.message) == uncounted(tagged.facts)
     assert tagged.facts.email == "Ada@Example.net"
     assert (tagged.facts.listid, tagged.facts.sendid) == ("news", "news20260921")
     assert (tagged.facts.click_tracking_id, tagged.facts.instance_id) == ("CAMP|7", "42")
@@ -153,6 +153,11 @@ def test_what_is_written(tagging, metadata):
     assert message.index(b"X-Mailer-Info") < message.index(b"From: news@example.com")
 
 
+def uncounted(facts):
+    """The facts as opens and headers carry them, and local storage: it counts rows."""
+    return msgspec.structs.replace(facts, html_links=0, text_links=0)
+
+
 def test_what_a_mail_class_adds(tagging, metadata):  # S4.10
     tagged = tagging.tag(HTML, "ada@example.net", mail_class="FULL")
     sent = tagged.message
@@ -163,13 +168,14 @@ def test_what_a_mail_class_adds(tagging, metadata):  # S4.10
     assert header(sent, "Feedback-ID") == "camp:cust:type:sender"
     assert header(sent, "CFBL-Address") == "fbl@mx.test; report=arf"
     feedback = header(sent, "CFBL-Feedback-ID").encode()
-    assert metadata.resolve(Purpose.FEEDBACK, feedback).message == tagged.facts
+    assert metadata.resolve(Purpose.FEEDBACK, feedback).message == uncounted(tagged.facts)
     report = header(sent, "X-Mailer-Info-Extra").encode()
-    assert metadata.resolve(Purpose.REPORT, report).message == tagged.facts
+    assert metadata.resolve(Purpose.REPORT, report).message == uncounted(tagged.facts)
     mailto = header(sent, "List-Unsubscribe").split(",")[0]
     assert mailto.startswith("<mailto:bounce@mx.test?subject=unsubscribe%20")
     token = mailto.rpartition("%20")[2].rstrip(">").encode()
-    assert metadata.resolve(Purpose.MAILTO, token).message == tagged.facts
+    assert metadata.resolve(Purpose.MAILTO, token).message == uncounted(tagged.facts)
+    assert tagged.facts.html_links == 3
     kinds = [metadata.link(*links.parse(one.tracked)).kind for one in tagged.links]
     assert kinds[1] is LinkKind.UNSUB_BODY_CONFIRM
     hidden = re.search(rb'href="(https://links\.test/click\?[^"]+)" rel="nofollow"', sent)[1]
@@ -199,16 +205,75 @@ def test_what_finds_no_line_is_not_reported(tagging):
     ]
 
 
+@pytest.mark.parametrize("storage", [Storage.LOCAL, Storage.STATELESS])
+def test_many_together_are_what_each_would_be_alone(metadata, storage):
+    """One wait for all; whatever is wrong with one message is no matter of the others."""
+    asked = []
+
+    class Counting:
+        def issue_many(self, storage, messages):
+            asked.append(len(messages))
+            return metadata.issue_many(storage, messages)
+
+    tagging = Tagging(Counting(), lambda: CATALOG, default_storage=storage, clock=lambda: NOW)
+    noise = base64.b85encode(bytes(range(256)) * 60).decode().replace("`", "").replace(" ", "")
+    huge = with_headers(X_GreenArrow_Click_Tracking_ID=noise)
+    prepared = [
+        tagging.prepare(HTML, mail_from="news@example.com"),
+        tagging.prepare(HTML, mail_from=""),
+        tagging.prepare(with_headers(X_Sendback_Track="none"), mail_from="news@example.com"),
+        tagging.prepare(huge, mail_from="news@example.com"),
+        tagging.prepare(b"no header section", mail_from="news@example.com"),
+        tagging.prepare(HTML, mail_from="news@example.com"),
+    ]
+    tagged = tagging.tag_many([(one, f"{n}@example.net") for n, one in enumerate(prepared)])
+
+    assert asked == [5]
+    assert [one.facts and one.facts.email for one in tagged] == [
+        "0@example.net", None, "2@example.net",
+        "3@example.net" if tagged[3].facts else None, "4@example.net", "5@example.net",
+    ]  # fmt: skip
+    assert [len(one.links) for one in tagged][::5] == [3, 3]
+    alone = prepared[1].for_recipient("1@example.net")
+    assert (tagged[1].message, tagged[1].skipped) == (alone.message, alone.skipped)
+    assert tagged[4].message.endswith(b"no header section")
+    if tagged[3].facts is None:  # stateless holds no metadata of 15 KB: out it goes, as it came
+        assert tagged[3].message == huge
+        assert tagging.counters()["faults"] == 1
+    for one in (tagged[0], tagged[5]):
+        token = one.links[0].tracked.partition("?")[2].encode()
+        found = metadata.resolve(Purpose.CLICK, token).message
+        assert uncounted(found) == uncounted(one.facts)
+        assert found.html_links == (0 if storage is Storage.LOCAL else 3)
+
+
+def test_a_storage_that_breaks_costs_tracking_and_no_mail(metadata):
+    class Broken:
+        def issue_many(self, storage, messages):
+            raise RuntimeError("a bug of ours")
+
+    tagging = Tagging(Broken(), lambda: CATALOG)
+    prepared = tagging.prepare(HTML, mail_from="news@example.com")
+    tagged = tagging.tag_many([(prepared, "a@example.net"), (prepared, "b@example.net")])
+
+    assert [one.message for one in tagged] == [HTML, HTML]
+    assert [one.mail_from for one in tagged] == ["news@example.com"] * 2
+    assert tagging.counters()["faults"] == 2
+
+
 class HoldsNoLink:
     """A storage that takes the message and none of its links."""
 
     def __init__(self, metadata):
         self._metadata = metadata
 
-    def issue(self, storage, message, links):
-        issued = self._metadata.issue(storage, message, links)
-        tokens = tuple((purpose, "") for purpose, _ in issued.link_tokens)
-        return msgspec.structs.replace(issued, link_tokens=tokens)
+    def issue_many(self, storage, messages):
+        return [
+            msgspec.structs.replace(
+                issued, link_tokens=tuple((purpose, "") for purpose, _ in issued.link_tokens)
+            )
+            for issued in self._metadata.issue_many(storage, messages)
+        ]
 
 
 def test_links_without_a_token_lead_where_they_led(metadata):
@@ -262,6 +327,38 @@ def test_a_message_says_what_may_be_kept_of_its_visitors(tagging, warnings, word
     assert tagged.facts.privacy == word.strip().lower()
     assert b"X-Sendback" not in tagged.message
     assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("header", "of_the_class", "default", "chosen"),
+    [
+        ("local", "stateless", "stateless", "local"),
+        (" Stateless ", None, "local", "stateless"),
+        (None, "stateless", "local", "stateless"),
+        (None, "local", "stateless", "local"),
+        (None, None, "stateless", "stateless"),
+        ("cloud", "stateless", "local", "stateless"),  # a warning, and the next best choice
+        ("", None, "stateless", "stateless"),
+        ("external", None, "local", "external"),
+    ],
+)
+def test_the_storage_is_the_header_s_else_the_class_s_else_the_default(  # S4.8, S4.10, S4.14
+    metadata, warnings, header, of_the_class, default, chosen
+):
+    fields = {} if header is None else {"X_GreenArrow_EventTrackingMetadataStorage": header}
+    mail_class = MailClass(
+        name="news",
+        default=True,
+        event_tracking_metadata_storage=of_the_class and Storage(of_the_class),
+    )
+    catalog = msgspec.structs.replace(CATALOG, mail_classes=(mail_class,))
+    tagging = Tagging(
+        metadata, lambda: catalog, default_storage=Storage(default), warn=warnings.append
+    )
+    prepared = tagging.prepare(with_headers(**fields))
+
+    assert prepared.choices.storage == chosen
+    assert len(warnings) == (header == "cloud")
 
 
 def test_track_none(tagging):

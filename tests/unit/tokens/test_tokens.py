@@ -41,11 +41,11 @@ def test_open_is_the_inverse_of_seal(form, body, associated):
     assert tokens.seal(RING, purpose, version, body, associated) == text
 
 
-@pytest.mark.parametrize("version", [Version.STATELESS, Version.STATELESS_DEFLATED])
+@pytest.mark.parametrize("version", [v for v in LINK_VERSIONS if v is not Version.LOCAL])
 def test_many_are_sealed_as_one_is(version):
     for purpose in (Purpose.CLICK, Purpose.UNI, Purpose.UNSUB):
         one = tokens.sealing(RING, purpose, version)
-        for size in range(40):
+        for size in range(1, 40):
             body = bytes(range(size))
             assert one(body) == tokens.seal(RING, purpose, version, body)
             assert tokens.open(RING, purpose, one(body)).body == body
