@@ -41,7 +41,8 @@ def test_the_commands_of_the_contract_exist():
     # CONTRACT section 5
     wanted = set(
         """
-        check/dns check/domain check/message check/all serve health config/show config/check db/upgrade db/current db/check secret-constants
+        check/dns check/domain check/message check/all selftest
+        serve health config/show config/check db/upgrade db/current db/check secret-constants
         secret-constants/add secret-constants/promote secret-constants/rotate
         secret-constants/retire secret-constants/fingerprint secret-constants/list rewrite
         link/decode link/override link/block events/list events/tail events/status
