@@ -14,7 +14,7 @@ from sendback.bootstrap.core import Core
 from sendback.checks import Finding, Resolver
 from sendback.checks.finding import fine, problem, skipped, warning
 from sendback.errors import NotFound, SendbackError
-from sendback.model import Peer, Storage, UrlDomain
+from sendback.model import Catalog, Peer, Storage, UrlDomain
 from sendback.model.catalog import normal_host
 
 if TYPE_CHECKING:
@@ -33,14 +33,18 @@ def check_all(
     """Everything that can be checked from here; unreachable things cost some seconds in all."""
     from sendback.checks import check_dns
 
-    urls = frozenset(core.catalog.url_domain_by_host)
+    try:
+        catalog = core.catalog
+    except SendbackError:
+        catalog = core.plain_catalog  # why, the finding about the main database says
+    urls = frozenset(catalog.url_domain_by_host)
     mail = [
         finding
-        for finding in check_dns(core.catalog, resolver, expected=expected)
+        for finding in check_dns(catalog, resolver, expected=expected)
         if finding.subject not in urls or finding.check != "url-domain"
     ]
-    domains = check_domains(core, core.catalog.url_domains, resolver, expected, ca_file)
-    return [*_configuration(core), *check_node(core, core.catalog.peers), *mail, *domains]
+    domains = check_domains(core, catalog.url_domains, resolver, expected, ca_file)
+    return [*_configuration(core, catalog), *check_node(core, catalog.peers), *mail, *domains]
 
 
 def url_domain(core: Core, name: str) -> UrlDomain:
@@ -99,9 +103,9 @@ def check_node(core: Core, peers: Sequence[Peer] | None = None) -> list[Finding]
     return findings
 
 
-def _configuration(core: Core) -> list[Finding]:
+def _configuration(core: Core, catalog: Catalog) -> list[Finding]:
     """Settings that are valid each, and do not fit together."""
-    settings, catalog = core.settings, core.catalog
+    settings = core.settings
     found = [fine("config", settings.server_id, f"valid; data in {core.path}")]
     if catalog.peers and settings.storage is Storage.LOCAL:
         found.append(
@@ -164,14 +168,13 @@ def _cure(error: SendbackError) -> str:
 
 def _external_metadata(core: Core) -> list[Finding]:
     settings = core.settings
-    names = (
-        settings.external_metadata_event_tracking_database,
-        settings.external_metadata_event_tracking_database_read_failover,
-    )
-    return [finding for name in names if name for finding in _external_database(core, name)]
+    primary = settings.external_metadata_event_tracking_database
+    failover = settings.external_metadata_event_tracking_database_read_failover
+    found = _external_database(core, primary, is_written=True) if primary else []
+    return [*found, *(_external_database(core, failover, is_written=False) if failover else [])]
 
 
-def _external_database(core: Core, name: str) -> list[Finding]:
+def _external_database(core: Core, name: str, *, is_written: bool) -> list[Finding]:
     from sendback.checks.clock import check_clock, postgres_time
     from sendback.metadata.external_table import status
     from sendback.metadata.postgres import conninfo_of
@@ -185,6 +188,9 @@ def _external_database(core: Core, name: str) -> list[Finding]:
     if not found.reachable:
         return [problem(check, name, found.reason, "is it running, and reachable from here?")]
     clock = check_clock(name, lambda: postgres_time(dsn))
+    if found.is_standby and is_written:
+        detail = "is a standby: nothing can be written, new mail goes out stateless"
+        return [problem(check, name, detail, "name the primary; a standby is for reading"), clock]
     init = "run `sendback metadata init`"
     if not found.table:
         return [problem(check, name, found.reason or "the table is missing", init), clock]

@@ -97,8 +97,10 @@ def _reason(error: BaseException) -> str:
     """What went wrong, in the words of the lowest error that has any."""
     if isinstance(error, MaxRetryError) and error.reason is not None:
         return _reason(error.reason)
-    if isinstance(error, NewConnectionError | SSLError) and error.__cause__ is not None:
+    if isinstance(error, NewConnectionError) and error.__cause__ is not None:
         return _reason(error.__cause__)
+    if isinstance(error, SSLError) and error.args and isinstance(error.args[0], OSError):
+        return _reason(error.args[0])
     if isinstance(error, ssl.SSLError):
         return f"TLS: {getattr(error, 'verify_message', '') or error.reason or error}"
     if isinstance(error, OSError) and error.strerror:
