@@ -11,6 +11,7 @@ import time
 import pytest
 
 from fixtures.certificates import Authority
+from fixtures.nameserver import running_nameserver
 from fixtures.node import run_cli, running_node
 
 DOCUMENT = '{"applinks":\n {"details": []}}\n'
@@ -28,6 +29,7 @@ SITES = {
     "bytes": ("good", f"location = {PATH} {{ default_type application/json; return 200 '{{}}'; }}"),
     "clicks": ("good", "location = /click { return 404; }"),
     "moved": ("good", "location = /click { return 301 https://www.example.com$request_uri; }"),
+    "named": ("named", ""),
     "robots": ("good", "location = /robots.txt { return 404; }"),
 }
 
@@ -37,6 +39,7 @@ def authority(tmp_path_factory):
     made = Authority(tmp_path_factory.mktemp("tls"))
     made.issue("localhost", name="good")
     made.issue("other.example.com", name="other")
+    made.issue("links.example.com", name="named")
     made.issue("localhost", name="expired", days_left=-2)
     made.issue("localhost", name="soon", days_left=10.5)
     return made
@@ -118,10 +121,10 @@ def sending(node, tmp_path_factory):
     return path
 
 
-def checked(path, env, *arguments):
+def checked(path, env, *arguments, name="localhost"):
     """(exit code, (check, end of the subject) -> finding)."""
     done = run_cli(
-        *("check", "domain", "localhost", "--json", "--data-dir", str(path), *arguments),
+        *("check", "domain", name, "--json", "--data-dir", str(path), *arguments),
         env=env,
         check=False,
     )
@@ -222,6 +225,38 @@ def test_plain_http_where_tls_is_wanted(node, sending, authority):
     }])}  # fmt: skip
     code, found = checked(sending, env)
     assert (code, found["tls", "localhost"]["state"]) == (0, "warning")
+
+
+@pytest.mark.nginx
+def test_the_addresses_are_those_that_the_name_server_tells(ports, sending, authority):
+    domain = {"domain": "links.example.com", "tls": True}
+    domain["link_base"] = f"https://links.example.com:{ports['named']}"
+    env = {"SENDBACK_URL_DOMAIN": json.dumps([domain])}
+    with running_nameserver({("links.example.com", "A"): ["127.0.0.1"]}) as port:
+        code, found = checked(
+            sending, env, "--ca-file", str(authority.file),
+            *("--nameserver", "127.0.0.1", "--port", str(port)), name="links.example.com",
+        )  # fmt: skip
+
+    assert code == 0, found
+    assert {row["state"] for row in found.values()} == {"ok"}
+
+
+def test_each_event_server_behind_a_name_is_visited(node, sending, tmp_path):  # S0.1, S0.3
+    port = node.address("web")[1]
+    base = f"http://links.example.com:{port}"
+    env = {"SENDBACK_URL_DOMAIN": json.dumps([{"domain": "links.example.com", "link_base": base}])}
+    listen = {"SENDBACK_WEB__LISTEN": f"127.0.0.2:{port}"}  # with secret constants of its own
+    with (
+        running_node(tmp_path / "data", env=listen, arguments=["--only", "web,worker"]),
+        running_nameserver({("links.example.com", "A"): ["127.0.0.1", "127.0.0.2"]}) as dns,
+    ):
+        ask = ("--nameserver", "127.0.0.1", "--port", str(dns))
+        code, found = checked(sending, env, *ask, name="links.example.com")
+
+    assert code == 3
+    assert [row["subject"] for row in found.values() if not row["ok"]] == [f"{base} at 127.0.0.2"]
+    assert found["event-server", f"links.example.com:{port} at 127.0.0.1"]["ok"]
 
 
 def test_a_name_that_is_no_url_domain(sending):

@@ -250,6 +250,18 @@ def test_nobody_answers_where_the_links_lead(tmp_path, event):
     assert "sendback check domain" in steps["click"]["cure"]
 
 
+def test_nobody_takes_bounce_and_complaint(sending, event):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # bound, not listening
+        nobody = f"127.0.0.1:{held.getsockname()[1]}"
+        _, _, steps = tried(sending, *at(event), "--mail-to", nobody)
+
+    assert failed(steps) == ["complaint", "bounce"]
+    assert states(steps)["bad-address"] == "skipped"
+    assert "connection refused" in steps["bounce"]["detail"]
+    assert "--mail-to" in steps["bounce"]["cure"]
+
+
 def test_an_untracked_class_and_a_mailbox_that_is_not_there(tmp_path, event):
     with sending_node(tmp_path / "data", event, track_clicks=False) as node:
         _, _, steps = tried(node, *at(event))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Mapping
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 import urllib3
@@ -46,14 +46,27 @@ class Answered(msgspec.Struct, frozen=True):
 class Asking:
     """Asks over HTTP and HTTPS; one for a command, safe for threads."""
 
-    def __init__(self, context: ssl.SSLContext | None = None, *, seconds: float = SECONDS) -> None:
-        """`context`: whom https trusts; the system's authorities unless given."""
+    def __init__(
+        self,
+        context: ssl.SSLContext | None = None,
+        *,
+        host: str = "",
+        address: str = "",
+        seconds: float = SECONDS,
+    ) -> None:
+        """`context`: whom https trusts; the system's authorities unless given.
+
+        With `address`, questions to `host` go there, whatever the system's name servers say.
+        """
         self._seconds = seconds
+        self._host = host
+        self._address = f"[{address}]" if ":" in address else address
         self._pool = urllib3.PoolManager(
             ssl_context=context or ssl.create_default_context(),
             timeout=urllib3.Timeout(connect=seconds, read=seconds),
             retries=False,
             headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"},
+            server_hostname=host if address else None,
         )
 
     def ask(
@@ -69,6 +82,11 @@ class Asking:
         sent = {**self._pool.headers, **(headers or {})}
         if form is not None:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
+        parts = urlsplit(url)
+        if self._address and parts.hostname == self._host:
+            sent["Host"] = parts.netloc
+            port = f":{parts.port}" if parts.port else ""
+            url = parts._replace(netloc=self._address + port).geturl()
         try:
             answer = self._pool.request(
                 method,

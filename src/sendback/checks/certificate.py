@@ -11,6 +11,7 @@ import socket
 import ssl
 from pathlib import Path
 
+import msgspec
 from cryptography import x509
 
 from sendback.checks.finding import Finding, fine, problem, skipped, warning
@@ -35,69 +36,82 @@ def trusting(ca_file: Path | None = None) -> ssl.SSLContext:
     return context
 
 
+class Door(msgspec.Struct, frozen=True):
+    """Where TLS is asked for, and by which name."""
+
+    host: str
+    port: int
+    address: str
+    """Where the host stands; the host itself: the system's name servers say."""
+    subject: str
+    """What findings call it."""
+
+
+def trusting_anybody() -> ssl.SSLContext:
+    """For a look at what is behind a certificate that has been found wrong."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def check_certificate(
-    host: str, port: int, *, now: dt.datetime, ca_file: Path | None = None
+    door: Door, *, now: dt.datetime, ca_file: Path | None = None
 ) -> list[Finding]:
     """Chain, host name and days left, one finding each; one in all when there is no TLS."""
-    subject = host if port == 443 else f"{host}:{port}"
-    anybody = ssl.create_default_context()
-    anybody.check_hostname = False
-    anybody.verify_mode = ssl.CERT_NONE
     try:
-        found = _handshake(host, port, anybody)
+        found = _handshake(door, trusting_anybody())
     except OSError as error:
         cure = "does the proxy in front end TLS on this port, with the certificate of this host?"
-        return [problem(CHAIN, subject, f"no TLS: {_reason(error)}", cure)]
+        return [problem(CHAIN, door.subject, f"no TLS: {_reason(error)}", cure)]
     certificate = x509.load_der_x509_certificate(found)
     return [
-        _chain(subject, host, port, ca_file),
-        _host_name(subject, host, port, found, certificate),
-        _days(subject, certificate, now),
+        _chain(door, ca_file),
+        _host_name(door, found, certificate),
+        _days(door.subject, certificate, now),
     ]
 
 
-def _handshake(host: str, port: int, context: ssl.SSLContext) -> bytes:
+def _handshake(door: Door, context: ssl.SSLContext) -> bytes:
     """The certificate that was shown, as DER; ssl.SSLCertVerificationError, OSError."""
     with (
-        socket.create_connection((host, port), _SECONDS) as raw,
-        context.wrap_socket(raw, server_hostname=host) as secured,
+        socket.create_connection((door.address, door.port), _SECONDS) as raw,
+        context.wrap_socket(raw, server_hostname=door.host) as secured,
     ):
         shown = secured.getpeercert(binary_form=True)
     assert shown is not None
     return shown
 
 
-def _chain(subject: str, host: str, port: int, ca_file: Path | None) -> Finding:
+def _chain(door: Door, ca_file: Path | None) -> Finding:
     context = trusting(ca_file)
     context.check_hostname = False
     try:
-        _handshake(host, port, context)
+        _handshake(door, context)
     except ssl.SSLCertVerificationError as error:
         if error.verify_code not in _TIME:
             cure = "serve the full chain, of an authority that mail readers trust"
-            return problem(CHAIN, subject, error.verify_message, cure)
+            return problem(CHAIN, door.subject, error.verify_message, cure)
     except OSError as error:
-        return skipped(CHAIN, subject, f"the second connection failed: {_reason(error)}")
-    return fine(CHAIN, subject, "leads to an authority that is trusted here")
+        return skipped(CHAIN, door.subject, f"the second connection failed: {_reason(error)}")
+    return fine(CHAIN, door.subject, "leads to an authority that is trusted here")
 
 
-def _host_name(
-    subject: str, host: str, port: int, shown: bytes, certificate: x509.Certificate
-) -> Finding:
+def _host_name(door: Door, shown: bytes, certificate: x509.Certificate) -> Finding:
     # Trusting just what was shown: only the name is left to be wrong, or the time.
     context = ssl.create_default_context(cadata=shown)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     names = ", ".join(_names(certificate)) or "nothing"
     try:
-        _handshake(host, port, context)
+        _handshake(door, context)
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in _NAME:
-            cure = f"get a certificate that names {host}"
-            return problem(HOST_NAME, subject, f"the certificate is for {names}", cure)
+            cure = f"get a certificate that names {door.host}"
+            return problem(HOST_NAME, door.subject, f"the certificate is for {names}", cure)
     except OSError as error:
-        return skipped(HOST_NAME, subject, f"the third connection failed: {_reason(error)}")
-    return fine(HOST_NAME, subject, f"the certificate is for {names}")
+        return skipped(HOST_NAME, door.subject, f"the third connection failed: {_reason(error)}")
+    return fine(HOST_NAME, door.subject, f"the certificate is for {names}")
 
 
 def _names(certificate: x509.Certificate) -> list[str]:

@@ -1,8 +1,8 @@
 """Seed 000, "Testing": URL domains and mail domains must lead to the event servers.
 
 An A, AAAA or CNAME record for each URL domain, an MX record whose hosts have addresses for each
-domain of a bounce or complaint mailbox; with the event servers' addresses given, also that they
-lead there and nowhere else.
+domain of a bounce or complaint mailbox, those of mail classes too; with the event servers'
+addresses given, also that they lead there and nowhere else.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ def check_dns(
         check_url_domain(domain, resolver, expected=expected)
         for domain in sorted(catalog.url_domain_by_host)
     ]
-    addresses = [*catalog.bounce_mailbox_by_address, *catalog.complaint_mailbox_by_address]
+    # On a Sending Server the bounce mailbox stands in the mail class alone (seed 000).
+    named = [item.bounce_mailbox for item in catalog.mail_classes if item.bounce_mailbox]
+    addresses = [
+        *catalog.bounce_mailbox_by_address, *catalog.complaint_mailbox_by_address, *named
+    ]  # fmt: skip
     domains = sorted({address.rpartition("@")[2] for address in addresses})
     return [*urls, *(_mail_domain(domain, resolver, expected) for domain in domains)]
 

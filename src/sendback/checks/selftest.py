@@ -19,7 +19,7 @@ from sendback.checks.posting import Mailing, Server, post, shown
 from sendback.checks.tagged_copy import TaggedCopy, TrackedLink, read_copy, tracked_link
 from sendback.checks.trial import Trial
 from sendback.checks.watching import Watch, until
-from sendback.errors import SendbackError
+from sendback.errors import SendbackError, Unavailable
 from sendback.secret_constants import Purpose
 
 #: A second event that hangs on the first is there at once, or never.
@@ -214,8 +214,8 @@ class Selftest:
         try:
             self.route.mailing.send(mailbox, message, mail_from=self.trial.sender)
         except SendbackError as error:
-            cure = "does the Event Server have this complaint mailbox? `sendback check dns`"
-            return problem("complaint", mailbox, str(error), cure)
+            cure = "does the Event Server have this complaint mailbox?"
+            return problem("complaint", mailbox, str(error), _for_mail(error, cure))
         return self._wait("complaint", mailbox, "scomp", cure=f"{_KEYS}; {_WORKER}")
 
     def _bounce(self) -> Iterator[Finding]:
@@ -230,7 +230,7 @@ class Selftest:
                 self.route.mailing.send(address, message)
             except SendbackError as error:
                 cure = f"does the Event Server have this bounce mailbox? {_KEYS}"
-                yield problem("bounce", mailbox, str(error), cure)
+                yield problem("bounce", mailbox, str(error), _for_mail(error, cure))
             else:
                 found = self._wait("bounce", mailbox, "bounce_all", cure=_WORKER)
                 yield found
@@ -285,3 +285,13 @@ class Selftest:
     def _look_at(link: TrackedLink) -> str:
         port = urlsplit(link.url).port
         return f"sendback check domain {link.host}" + (f" (port {port})" if port else "")
+
+
+def _for_mail(error: SendbackError, refused: str) -> str:
+    """What to do when bounce or complaint did not get through; `refused`: by an answer."""
+    if isinstance(error, Unavailable):
+        return (
+            "is that the smtp port of an Event Server, and reachable from here? `sendback check "
+            "dns`; --mail-to names another"
+        )
+    return refused
