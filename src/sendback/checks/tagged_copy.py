@@ -1,7 +1,7 @@
 """A message as a reader's mailbox holds it: its links sorted, its headers, its return path.
 
-Reads with the standard library, forgivingly: what arrives has been through other people's servers.
-Nothing is verified here, and nothing is asked of anybody.
+The standard library takes it apart, forgivingly: what arrives has been through other people's
+servers. Links are found as tagging finds them. Nothing is verified, nobody is asked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import email.policy
 import re
 from collections.abc import Iterator
 from email.message import Message
-from html.parser import HTMLParser
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -19,11 +18,14 @@ import msgspec
 
 from sendback import links
 from sendback.errors import Malformed
+from sendback.rewriting import entities, html
 from sendback.secret_constants import Purpose
 
 Place = Literal["html", "text", "image", "header"]
 
 _TEXT_URL = re.compile(r"https?://[^\s<>\"']+")
+_PICTURE = re.compile(html.tag(b"img|amp-pixel|amp-img"))
+_PUNCTUATION = ".,;:!?)]}'"
 _ENTRY = re.compile(r"<\s*([^<>]+?)\s*>")
 
 
@@ -38,7 +40,10 @@ class TrackedLink(msgspec.Struct, frozen=True):
     @property
     def host(self) -> str:
         """The host it leads to, in lower case, without port."""
-        return (urlsplit(self.url).hostname or "").rstrip(".")
+        try:
+            return (urlsplit(self.url).hostname or "").rstrip(".")
+        except ValueError:  # a bracket that is none of an IPv6 address
+            return ""
 
 
 class TaggedCopy(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,37 +142,31 @@ def _text_of(part: Message) -> str:
     octets = body if isinstance(body, bytes) else b""
     try:
         return octets.decode(part.get_content_charset("utf-8"), "replace")
-    except LookupError:
+    except (LookupError, ValueError):  # no such charset, or none for text
         return octets.decode("latin-1")
 
 
 def _in_text(text: str) -> Iterator[tuple[str, Place]]:
     for found in _TEXT_URL.finditer(text):
-        yield found[0], "text"
+        yield found[0].rstrip(_PUNCTUATION), "text"  # as mail programs find them
 
 
 def _in_html(text: str) -> Iterator[tuple[str, Place]]:
-    reader = _Reader()
-    reader.feed(text)
-    reader.close()
-    yield from reader.found
+    """Links and pictures, found as tagging finds them; inside conditional comments too."""
+    document = text.encode("utf-8", "replace")
+    try:
+        anchors = html.scan(document).anchors
+    except Malformed:  # too much of it for a tree: then every URL is a link
+        yield from ((url, "html") for url, _ in _in_text(entities.text_of(text)))
+        return
+    for _, start, end, _ in anchors:
+        yield from _web(document[start:end], "html")
+    for found in _PICTURE.finditer(document):
+        source = html.attributes(document, *found.span()).get(b"src")
+        yield from _web(source.value if source is not None else None, "image")
 
 
-class _Reader(HTMLParser):
-    """Collects the links and pictures of a document."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.found: list[tuple[str, Place]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(reversed(attrs))  # of two with one name the first counts
-        if tag in ("a", "area"):
-            self._add(values.get("href"), "html")
-        elif tag in ("img", "amp-pixel", "amp-img"):
-            self._add(values.get("src"), "image")
-
-    def _add(self, value: str | None, place: Place) -> None:
-        url = (value or "").strip()
-        if url.lower().startswith(("http://", "https://")):
-            self.found.append((url, place))
+def _web(value: bytes | None, place: Place) -> Iterator[tuple[str, Place]]:
+    url = entities.url_of((value or b"").decode("utf-8", "replace"))
+    if url.lower().startswith(("http://", "https://")):
+        yield url, place

@@ -5,6 +5,8 @@ import re
 import secrets
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fixtures.node import run_cli
 from sendback.checks.message import check_message
@@ -245,6 +247,51 @@ def test_headers_folded_by_other_servers_and_mbox_lines_are_read():
 )
 def test_junk_is_no_traceback(raw):
     assert not all(one.ok for one in found(raw))
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        b'<![if foo <a href="https://[bad/click?AAAA">',  # no address, a section of its own kind
+        b'<a href="https://[::1/x"><img src="https://links.test:x/open?AAAA">',
+        b"<svg>" * 20_000,  # too much for a tree
+    ],
+)
+def test_markup_that_libraries_stumble_over(html):
+    raw = b"Content-Type: text/html; charset=idna\nX-Mailer-Info: \xff\n\n" + html
+
+    assert {one.check for one in found(raw) if not one.ok} >= {"unsubscribe", "mailer-info"}
+
+
+GOOD = copy()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_no_message_makes_it_stumble(data):
+    raw = bytearray(GOOD)
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        end = at + data.draw(st.integers(0, 40))
+        raw[at:end] = data.draw(
+            st.binary(max_size=12) | st.sampled_from([b"[", b"\n", b"<![", b"&#"])
+        )
+
+    assert found(bytes(raw))
+
+
+def test_links_in_text_end_where_a_sentence_does():
+    url = re.search(rb"https://links.test/click\?[\w-]+", GOOD)[0]
+    raw = b"Content-Type: text/plain\n\nGo to " + url + b". Or (" + url + b")!\n"
+
+    assert [one.url for one in read_copy(raw).tracked] == [url.decode()]
+
+
+def test_links_for_outlook_are_verified_too():
+    shape = b'<!--[if mso]><v:rect href="https://links.test/click?AAAAAAAAAAAAAAAA"></v:rect><![endif]-->'
+    findings = found(GOOD.replace(b"</body>", shape + b"</body>"))
+
+    assert [one.check for one in findings if not one.ok] == ["link"]
 
 
 def test_the_command_reads_what_rewrite_made(tmp_path):
