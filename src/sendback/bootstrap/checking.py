@@ -1,48 +1,144 @@
-"""What a node can check of itself without DNS: databases, event log, keys and clocks of peers.
+"""What a node can check of itself and around it: the wiring of `sendback.checks`.
 
 Nothing is changed. A peer is asked for its status with the API key that the catalog names.
 """
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-
-import msgspec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sendback.bootstrap.core import Core
-from sendback.checks import Finding
-from sendback.errors import SendbackError
-from sendback.model import Peer
+from sendback.checks import Finding, Resolver
+from sendback.checks.finding import fine, problem, skipped, warning
+from sendback.errors import NotFound, SendbackError
+from sendback.model import Catalog, Peer, Storage, UrlDomain
+from sendback.model.catalog import normal_host
 
 if TYPE_CHECKING:
     from sendback.metadata.external_table import Status
 
-_PEER_SECONDS = 5.0
-_MAX_ANSWER = 1 << 20
-#: Tokens carry days and events are ordered by time: more than this is worth mending.
-MAX_CLOCK_SECONDS = 5.0
+_AT_ONCE = 8
 
 
-def check_node(core: Core) -> list[Finding]:
-    """One finding for each thing that was looked at; takes some seconds at the most."""
-    findings = [_main_database(core), _event_log(core), *_external_metadata(core)]
-    peers = core.snapshot().peers
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        for found in pool.map(lambda peer: _peer(core, peer), peers):
+def check_all(
+    core: Core,
+    resolver: Resolver,
+    *,
+    expected: Collection[str] = (),
+    ca_file: Path | None = None,
+) -> list[Finding]:
+    """Everything that can be checked from here; unreachable things cost some seconds in all."""
+    from sendback.checks import check_dns
+
+    try:
+        catalog = core.catalog
+    except SendbackError:
+        catalog = core.plain_catalog  # why, the finding about the main database says
+    urls = frozenset(catalog.url_domain_by_host)
+    mail = [
+        finding
+        for finding in check_dns(catalog, resolver, expected=expected)
+        if finding.subject not in urls or finding.check != "url-domain"
+    ]
+    domains = check_domains(core, catalog.url_domains, resolver, expected, ca_file)
+    return [*_configuration(core, catalog), *check_node(core, catalog.peers), *mail, *domains]
+
+
+def url_domain(core: Core, name: str) -> UrlDomain:
+    """The URL domain of that name. NotFound names those there are; Malformed."""
+    known = core.catalog.url_domain_by_host
+    found = known.get(normal_host(name))
+    if found is None:
+        raise NotFound(f"{name!r} is no URL domain here; there are: {', '.join(sorted(known))}")
+    return found
+
+
+def check_domains(
+    core: Core,
+    domains: Collection[UrlDomain],
+    resolver: Resolver,
+    expected: Collection[str] = (),
+    ca_file: Path | None = None,
+) -> list[Finding]:
+    """What recipients meet at these domains."""
+    from sendback.checks.domain import check_domain
+
+    ring, now = core.keyring, core.clock()
+
+    def one(domain: UrlDomain) -> list[Finding]:
+        return check_domain(domain, ring, resolver, now=now, expected=expected, ca_file=ca_file)
+
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        return [finding for found in pool.map(one, domains) for finding in found]
+
+
+def checked_message(core: Core, raw: bytes) -> list[Finding]:
+    """What stands in this message, verified with the keys of this node."""
+    from sendback.checks.message import check_message
+
+    metadata = core.metadata(writes=False)
+    try:
+        return check_message(raw, metadata, core.catalog)
+    finally:
+        metadata.close()
+
+
+def check_node(core: Core, peers: Sequence[Peer] | None = None) -> list[Finding]:
+    """Databases, event log, and the keys and clocks of peers; takes some seconds at the most.
+
+    `peers`: those of the running node's catalog unless given.
+    """
+    from sendback.checks.peers import check_peer
+
+    if peers is None:
+        peers = core.snapshot().peers
+    findings = [*_main_database(core), _event_log(core), *_external_metadata(core)]
+    fingerprint = core.keyring.fingerprint
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        for found in pool.map(lambda peer: check_peer(peer, fingerprint), peers):
             findings += found
     return findings
 
 
-def _main_database(core: Core) -> Finding:
+def _configuration(core: Core, catalog: Catalog) -> list[Finding]:
+    """Settings that are valid each, and do not fit together."""
+    settings = core.settings
+    found = [fine("config", settings.server_id, f"valid; data in {core.path}")]
+    if catalog.peers and settings.storage is Storage.LOCAL:
+        found.append(
+            warning("config", "default_event_tracking_metadata_storage",
+                    "local, and there are peers: only the node that sent can answer",
+                    "set stateless or external on all nodes of a fleet (seed 000)")
+        )  # fmt: skip
+    if not catalog.peers:
+        found.append(
+            skipped("peer", "peers", "none named: keys and clocks are compared with nobody",
+                    "in a fleet: sendback peer add NAME --admin-url URL --api-key KEY")
+        )  # fmt: skip
+    return found
+
+
+def _main_database(core: Core) -> list[Finding]:
+    from sendback.checks.clock import check_clock
     from sendback.database import upgrade
 
-    return _guarded("database", "main", lambda: upgrade.check(core.database), "has our tables")
+    if core.has_own_database and not (core.path / "sendback.sqlite").exists():
+        return [skipped("database", "main", "none yet: no node has run here")]
+    found = [_guarded("database", "main", lambda: upgrade.check(core.database), "has our tables")]
+    if found[0].ok and not core.database.is_sqlite:
+        found.append(check_clock("main", lambda: _database_time(core)))
+    return found
+
+
+def _database_time(core: Core) -> float:
+    import sqlalchemy as sa
+
+    with core.database.read() as connection:
+        answer = connection.execute(sa.text("select extract(epoch from clock_timestamp())"))
+        return float(answer.scalar_one())
 
 
 def _event_log(core: Core) -> Finding:
@@ -53,6 +149,8 @@ def _event_log(core: Core) -> Finding:
         finally:
             log.close()
 
+    if not (core.path / "events.sqlite").exists():
+        return skipped("database", "event log", "none yet: no node has run here")
     return _guarded("database", "event log", read, "can be read")
 
 
@@ -60,8 +158,8 @@ def _guarded(check: str, subject: str, act: Callable[[], object], detail: str) -
     try:
         act()
     except SendbackError as error:
-        return Finding(check, subject, False, str(error), _cure(error))
-    return Finding(check, subject, True, detail)
+        return problem(check, subject, str(error), _cure(error))
+    return fine(check, subject, detail)
 
 
 def _cure(error: SendbackError) -> str:
@@ -70,61 +168,34 @@ def _cure(error: SendbackError) -> str:
 
 def _external_metadata(core: Core) -> list[Finding]:
     settings = core.settings
-    names = (
-        settings.external_metadata_event_tracking_database,
-        settings.external_metadata_event_tracking_database_read_failover,
-    )
-    return [_external_database(core, name) for name in names if name]
+    primary = settings.external_metadata_event_tracking_database
+    failover = settings.external_metadata_event_tracking_database_read_failover
+    found = _external_database(core, primary, is_written=True) if primary else []
+    return [*found, *(_external_database(core, failover, is_written=False) if failover else [])]
 
 
-def _external_database(core: Core, name: str) -> Finding:
+def _external_database(core: Core, name: str, *, is_written: bool) -> list[Finding]:
+    from sendback.checks.clock import check_clock, postgres_time
     from sendback.metadata.external_table import status
     from sendback.metadata.postgres import conninfo_of
 
+    check = "external-metadata"
     try:
-        found: Status = status(conninfo_of(core.connection_named(name)))
+        dsn = conninfo_of(core.connection_named(name))
+        found: Status = status(dsn)
     except SendbackError as error:
-        return Finding("external-metadata", name, False, str(error), _cure(error))
+        return [problem(check, name, str(error), _cure(error))]
+    if not found.reachable:
+        return [problem(check, name, found.reason, "is it running, and reachable from here?")]
+    clock = check_clock(name, lambda: postgres_time(dsn))
+    if found.is_standby and is_written:
+        detail = "is a standby: nothing can be written, new mail goes out stateless"
+        return [problem(check, name, detail, "name the primary; a standby is for reading"), clock]
+    init = "run `sendback metadata init`"
     if not found.table:
-        cure = "run `sendback metadata init`" if found.reachable else "is it running?"
-        return Finding("external-metadata", name, False, found.reason, cure)
+        return [problem(check, name, found.reason or "the table is missing", init), clock]
+    if not found.prune_index:
+        detail = "the index on date is missing: pruning reads every row"
+        return [problem(check, name, detail, init), clock]
     detail = f"PostgreSQL {found.server_version}, about {found.rows_estimate} rows"
-    return Finding("external-metadata", name, True, detail)
-
-
-def _peer(core: Core, peer: Peer) -> list[Finding]:
-    try:
-        status, sent_ms = _status_of(peer)
-        theirs, now_ms = str(status["facts"]["Key fingerprint"]), float(status["time_ms"])
-    except (OSError, ValueError, http.client.HTTPException, KeyError, TypeError) as error:
-        cure = "is its admin port reachable from here, and the API key valid there?"
-        return [Finding("peer", peer.name, False, f"no status: {type(error).__name__}", cure)]
-    ours = core.keyring.fingerprint
-    cure = "set the same secret constants on both (seed 000)"
-    same = theirs == ours
-    detail = f"signs with {theirs}" if same else f"signs with {theirs}, this node with {ours}"
-    apart = abs(now_ms - sent_ms) / 1000
-    clock = Finding(
-        "peer-clock", peer.name, apart <= MAX_CLOCK_SECONDS, f"{apart:.1f} s apart",
-        "" if apart <= MAX_CLOCK_SECONDS else "run NTP on both",
-    )  # fmt: skip
-    return [Finding("peer-keys", peer.name, same, detail, "" if same else cure), clock]
-
-
-def _status_of(peer: Peer) -> tuple[dict[str, Any], float]:
-    """Its status, and when, by our clock, it was about to be read."""
-    url = urlsplit(peer.admin_url)
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=_PEER_SECONDS)
-    with contextlib.closing(connection):
-        headers = {"Authorization": f"Bearer {peer.api_key}"}
-        began = time.time()
-        connection.request("GET", url.path.rstrip("/") + "/api/v1/status", headers=headers)
-        answer = connection.getresponse()
-        body = answer.read(_MAX_ANSWER)
-        if answer.status != 200:
-            raise ValueError(answer.status)
-        try:
-            return msgspec.json.decode(body, type=dict[str, Any]), (began + time.time()) * 500
-        except msgspec.MsgspecError as error:
-            raise ValueError("no status") from error
+    return [fine(check, name, detail), clock]

@@ -37,6 +37,7 @@ COMMANDS = {
     "recipient": ("recipient", "recipient", "Show or erase what is kept of a recipient."),
     "rewrite": ("rewrite", "rewrite", "Tag one message, or a stream of them."),
     "secret-constants": ("secret_constants", "secret_constants", "The keys behind every link."),
+    "selftest": ("selftest", "selftest", "Send a message and see every event come back."),
     "serve": ("serve", "serve", "Run this node."),
     "stats": ("stats", "stats", "Statistics of sends and links."),
     "suppression": ("suppression", "suppression", "Addresses not to mail."),

@@ -24,6 +24,16 @@ def emit(node: Node, value: Any, *, columns: Sequence[str] | None = None, title:
         _print_table([_plain(row) for row in value], columns, title)
 
 
+def line_of(cells: Sequence[str]) -> str:
+    """One line of what is told step by step: aligned on a terminal, tab-separated else."""
+    texts = [_text(cell) for cell in cells]
+    if not sys.stdout.isatty():
+        return "\t".join(texts)
+    first, second, *rest = [*texts, ""]
+    told = "\n".join(filter(None, ["  ".join(filter(None, rest[:2])), *rest[2:]]))
+    return f"{first:<12} {second:<8} " + told.replace("\n", f"\n{'':22}")
+
+
 def print_json(value: Any) -> None:
     """One JSON document on one line, with a newline."""
     sys.stdout.write(msgspec.json.encode(value).decode())

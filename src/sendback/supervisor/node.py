@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import select
@@ -11,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from sendback.bootstrap.addresses import announced_in, write_addresses
 from sendback.bootstrap.status import read_statuses
 from sendback.config import Settings
 from sendback.errors import Misconfigured
@@ -50,6 +50,7 @@ class Supervisor:
         self._environment = environment
         self._read_again = reload
         self._ready_file = ready_file
+        self._addresses = announced_in(settings.data_path / "control")
         self._reader, self._lifeline = os.pipe()
         os.set_inheritable(self._reader, True)
         self._stopping = 0
@@ -76,6 +77,7 @@ class Supervisor:
             return 0
         finally:
             self._stopping = max(self._stopping, 1)
+            self._addresses.unlink(missing_ok=True)
             for parts in _DRAIN:
                 drain([child for child in self._children if child.part in parts], DRAIN_SECONDS)
             for claim in self._claims.values():
@@ -116,10 +118,12 @@ class Supervisor:
                 address = self._claims[part].reachable
                 described[part] = f"http://{address}" if part in ("web", "admin") else address
         described |= {"data_dir": str(self._settings.data_path), "pid": os.getpid()}
+        try:
+            write_addresses(self._addresses, described)
+        except OSError as error:  # only commands beside the node miss it
+            log.warning("addresses not written", extra={"reason": str(error)})
         if self._ready_file is not None:
-            temporary = self._ready_file.with_name(self._ready_file.name + ".tmp")
-            temporary.write_text(json.dumps(described) + "\n", encoding="utf-8")
-            temporary.replace(self._ready_file)
+            write_addresses(self._ready_file, described)
         hints = {"outbox": str(self._settings.data_path / "outbox"), "try": "sendback events tail"}
         log.info("ready", extra=described | hints)
 

@@ -8,7 +8,7 @@ import pytest
 from fixtures.nameserver import running_nameserver
 from fixtures.node import run_cli
 from sendback.checks import DnsResolver, NoAnswer, check_dns
-from sendback.model import BounceMailbox, Catalog, ComplaintMailbox, UrlDomain
+from sendback.model import BounceMailbox, Catalog, ComplaintMailbox, MailClass, UrlDomain
 
 RECORDS = {
     ("links.example.com", "A"): ["192.0.2.10"],
@@ -84,6 +84,19 @@ def test_what_leads_elsewhere_is_said(resolver, kind, domain):
 
     assert not finding.ok
     assert finding.detail.startswith("leads elsewhere: 192.0.2.")
+
+
+def test_the_bounce_mailbox_of_a_mail_class_counts_too(resolver):  # S0.6
+    known = Catalog(mail_classes=(MailClass(name="news", bounce_mailbox="b@missing.example.com"),))
+    (finding,) = check_dns(known, resolver)
+
+    assert (finding.check, finding.detail) == ("mailbox", "no MX record")
+
+
+def test_names_of_this_machine_are_asked_of_nobody(resolver):  # RFC 6761
+    found = check_dns(catalog(urls=["localhost", "a.localhost"], bounces=["localhost"]), resolver)
+
+    assert {(finding.state, finding.ok) for finding in found} == {("skipped", True)}
 
 
 def test_a_dead_name_server_is_an_answer_in_bounded_time():  # fault matrix 27
