@@ -239,6 +239,7 @@ FAULTS: dict[str, Fault] = {
     "sync hangs 30 s": _disk(30_000),
     "sync fails": _disk(0, errno.EIO),
     "sync fails after 200 ms": _disk(200, errno.EIO),
+    "sync fails after 2 s": _disk(2_000, errno.EIO),
 }
 
 

@@ -638,10 +638,12 @@ def test_max_connections():
     async def main():
         async with Moody() as mood:
             route = SmtpRoute(domain="*", host="127.0.0.1", port=mood.port, max_connections=1)
-            upstream = Upstream(route, hostname="mx.test", timeout=0.2)
-            await upstream._slots.acquire()
-            answer = await upstream.send(Outgoing("", "a@x.test", b"x"))
-            upstream._slots.release()
+            hasty = Upstream(route, hostname="mx.test", timeout=0.2)
+            await hasty._slots.acquire()
+            answer = await hasty.send(Outgoing("", "a@x.test", b"x"))
+            await hasty.close()
+            # twenty in turns take as long as the machine likes
+            upstream = Upstream(route, hostname="mx.test", timeout=60)
             many = await asyncio.gather(
                 *(upstream.send(Outgoing("", "a@x.test", b"x")) for _ in range(20))
             )
