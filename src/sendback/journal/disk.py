@@ -84,11 +84,12 @@ class Disk:
 
     def start_again(
         self, suspects: Sequence[Segment], payloads: Sequence[bytes], reason: str
-    ) -> None:
-        """Leave every open segment, mark the suspects, and put `payloads`, synced, into a new one.
+    ) -> Segment:
+        """Leave every open segment, mark the suspects, and put `payloads` into a new one.
 
         Linux forgets what it could not write, and the next sync "succeeds": so a failed sync is
-        never repeated on the same file.
+        never repeated on the same file. The new one is to be synced by the caller, without the
+        file lock: that may take as long as the sync that failed.
         """
         for segment in suspects:
             with contextlib.suppress(OSError):
@@ -99,10 +100,10 @@ class Disk:
         try:
             segment = self._next_segment()
             segment.write(payloads)
-            segment.sync()
         except OSError:
             self.close()
             raise
+        return segment
 
     def close(self) -> None:
         """Unlock all segments: their reader may finish them."""

@@ -78,6 +78,23 @@ def claim(tickets: list[Ticket]) -> list[Ticket]:
     return claimed
 
 
+def answer_all(
+    claimed: list[Ticket],
+    count: Callable[[str], None],
+    log: Callable[[str], None],
+    *,
+    is_late: bool = False,
+) -> None:
+    """Call everybody back; what had no word of the disk, or was refused, is counted."""
+    for ticket in claimed:
+        try:
+            if is_late or ticket.error is not None:
+                count("unconfirmed" if ticket.error is None else "refused")
+            ticket.answer(is_late=is_late)
+        except Exception as fault:  # noqa: BLE001 - one caller's fault is not the others'
+            log(f"ERROR journal: an answer failed: {type(fault).__name__}: {fault}")
+
+
 def append_and_answer(
     append: Callable[..., bool], payload: bytes, then: Then, fail: Fail, timeout: float
 ) -> None:

@@ -2,7 +2,7 @@
 
 import enum
 from _thread import LockType
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -53,3 +53,11 @@ class Ticket(msgspec.Struct, eq=False):
         if is_late or self.error is not None:
             self.fail(self.error)
         self.then()
+
+
+def give_error(tickets: Sequence[Ticket], reason: str, log: Callable[[str], None]) -> None:
+    """These are not safe, and whoever waits for them is to hear why."""
+    log(f"ERROR journal: {reason}; {sum(len(t.payloads) for t in tickets)} records are not safe")
+    error = Unavailable(reason)
+    for ticket in tickets:
+        ticket.error = error

@@ -16,12 +16,14 @@ from sendback.errors import Unavailable
 from sendback.journal.aio import AsyncAppends
 from sendback.journal.disk import Disk, never_raising
 from sendback.journal.files import FILES, FileOps
-from sendback.journal.later import Later, append_and_answer, claim
+from sendback.journal.later import Later, answer_all, append_and_answer, claim
 from sendback.journal.segment import Segment
 from sendback.journal.sync_thread import SyncThread
-from sendback.journal.ticket import Fail, Level, Then, Ticket
+from sendback.journal.ticket import Fail, Level, Then, Ticket, give_error
 
 _QUIET_SECONDS = 1.0
+_SICK_PATIENCE_S = 0.01
+"""Longer than any write of others takes, while the disk takes them."""
 _OS = Level.OS
 
 
@@ -126,9 +128,9 @@ class Journal:
         """
         if self.full:
             self._disk.look_for_room()
-            if self.full:
-                self._count("refused")
-                raise Unavailable("the disk of the journal is full")
+        if self.full:
+            self._count("refused")
+            raise Unavailable("the disk of the journal is full")
         if self._async is None:
             self._async = AsyncAppends(lambda payloads: self._append(payloads, Level.DISK, None))
         await self._async.append(payload)
@@ -189,6 +191,9 @@ class Journal:
             if leads:
                 self._syncing = True
         if level is Level.OS:
+            if timeout is not None and self.degraded:
+                # Whoever holds the file of a sick disk may hold it long, and threads are few.
+                timeout = min(timeout, _SICK_PATIENCE_S)
             confirmed = self._write_through(timeout) and confirmed
         elif follows:
             if leads:
@@ -272,16 +277,7 @@ class Journal:
         self._write_through(0.0)
         with self._mutex:
             claimed = claim(late)
-        self._answer(claimed, is_late=True)
-
-    def _answer(self, claimed: list[Ticket], *, is_late: bool = False) -> None:
-        for ticket in claimed:
-            try:
-                if is_late or ticket.error is not None:
-                    self._count("unconfirmed" if ticket.error is None else "refused")
-                ticket.answer(is_late=is_late)
-            except Exception as fault:  # noqa: BLE001 - one caller's fault is not the others'
-                self._log(f"ERROR journal: an answer failed: {type(fault).__name__}: {fault}")
+        answer_all(claimed, self._count, self._log, is_late=True)
 
     # -- leading ---------------------------------------------------------------------------
 
@@ -314,7 +310,7 @@ class Journal:
             self._thread.lead()
         elif left:
             self._thread.ask()
-        self._answer(claimed)
+        answer_all(claimed, self._count, self._log)
         self._disk.look_for_room()
 
     def _look(self) -> None:
@@ -390,11 +386,19 @@ class Journal:
             sound = [ticket for ticket in covered if ticket.error is None]
             payloads = [payload for ticket in sound for payload in ticket.payloads]
             try:
-                self._disk.start_again(segments, payloads, f"sync failed: {error}")
+                segment = self._disk.start_again(segments, payloads, f"sync failed: {error}")
             except OSError as again:
-                self._log(f"ERROR journal: {again}; {len(payloads)} records are not safe")
-                reason = Unavailable(f"the journal can't be synced: {again.strerror or again}")
-                for ticket in sound:
-                    ticket.error = reason
+                give_error(sound, f"the journal can't be synced: {again}", self._log)
                 return False
+        try:
+            segment.sync()
+        except OSError as again:
+            with self._io:
+                with self._mutex:  # what came meanwhile went into the same segment
+                    came = [ticket for ticket in self._unsynced if ticket.error is None]
+                    covered += self._unsynced
+                    self._unsynced, self._loose = [], None
+                self._disk.close()
+            give_error(sound + came, f"the journal can't be synced: {again}", self._log)
+            return False
         return True

@@ -191,7 +191,7 @@ def test_a_fault_of_one_caller_is_not_the_others(tmp_path, ops) -> None:
 
 def test_who_waits_and_who_is_called_share_commits_and_lose_nothing(tmp_path) -> None:
     """The hazard of facts/hotpath.md section 7, with all three kinds of appends at once."""
-    journal = Journal(tmp_path, "test", segment_bytes=20_000)
+    journal = Journal(tmp_path, "test", segment_bytes=20_000, slow=60)  # no disk is slow here
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     sent: list[list[bytes]] = [[] for _ in range(12)]

@@ -284,3 +284,38 @@ def test_an_error_in_the_log_does_not_stop_the_journal(tmp_path, ops) -> None:
     journal.close()
     with pytest.raises(Unavailable):
         journal.append(b"closed")
+
+
+class FailsThenHangs(FailingOps):
+    """A sync that fails does so at once; the others wait for `hold_sync`."""
+
+    def fdatasync(self, fd: int) -> None:
+        if self.fail_sync:
+            self.fail_sync -= 1
+            raise OSError(5, "input/output error")
+        super().fdatasync(fd)
+
+
+def test_a_rescue_that_hangs_holds_nobody(tmp_path) -> None:
+    """Found with tests/bench/slow_disk.c: a disk that hung and then failed stopped every answer.
+
+    The rescue's own sync hangs until the test lets it go, so whoever is answered before that has
+    not waited for the disk, however slow the machine is.
+    """
+    ops = FailsThenHangs()
+    journal = Journal(tmp_path, "test", files=ops)
+    journal.append(b"before")
+    ops.hold_sync.clear()
+    ops.in_sync.clear()
+    ops.fail_sync = 1
+    leader = threading.Thread(target=journal.append, args=(b"leader",))
+    leader.start()
+    assert ops.in_sync.wait(5)
+
+    assert journal.append(b"os", level=Level.OS, timeout=20)
+    assert not journal.append(b"disk", timeout=0.01)
+    assert leader.is_alive()
+    ops.hold_sync.set()
+    leader.join(10)
+    journal.close()
+    assert set(read_all(tmp_path)) >= {b"before", b"leader", b"os", b"disk"}
