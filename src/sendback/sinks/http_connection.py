@@ -111,18 +111,22 @@ class HttpConnection:
         if connection.sock is not None:
             connection.sock.settimeout(connection.timeout)
         with watchdog.watch(ends, connection.shut_down):
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                # It may have answered before it had read all, 413 for one, and hung up.
+            if connection.sock is None:
+                connection.connect()
+            is_sent = False
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError, TimeoutError):
+                # It may have answered before it had read all, 413 for one, and reads no further.
                 connection.request(
                     "POST", self._target, body=body, headers=headers, preload_content=False
                 )
+                is_sent = True
             response = connection.getresponse()
             try:
                 data = response.read(MAX_ANSWER + 1, decode_content=False) or b""
             except _FAULTS:
                 data = b""
                 self.close()
-        if len(data) > MAX_ANSWER or not response.isclosed():
+        if not is_sent or len(data) > MAX_ANSWER or not response.isclosed():
             self.close()
         return Answer(response.status, response.headers, data[:MAX_ANSWER])
 

@@ -1,6 +1,8 @@
 """What a monitor reads: every figure of deliveries and of back-pressure, by consumer and part."""
 
+import re
 import time
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -46,6 +48,11 @@ def metrics():
         )
     )
     lines = app.test_client().get("/metrics").text.splitlines()
+    # every metric is documented, and none that is not there
+    text = (Path(__file__).parents[3] / "docs" / "reference" / "metrics.md").read_text()
+    named = set(re.findall(r"^\| `(sendback_\w+)`", text, re.MULTILINE))
+    named |= set(re.findall(r"^\| `sendback_\w+`, `(sendback_\w+)`", text, re.MULTILINE))
+    assert {line.split()[2] for line in lines if line.startswith("# TYPE")} == named
     return {
         name: float(value)
         for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
