@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from sendback.model import DatabaseConnection
 
 if TYPE_CHECKING:
-    from sendback.bootstrap.core import Core
+    from sendback.config import Settings
     from sendback.metadata.external import ExternalStore
 
 log = logging.getLogger("sendback.metadata")
@@ -33,24 +33,35 @@ def external_store(
     )
 
 
-def dsns(core: Core) -> dict[str, str]:
+class Node(Protocol):
+    """Where the names of the databases stand, and what they name: `Core`."""
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration."""
+
+    def connection_named(self, name: str) -> DatabaseConnection:
+        """The database connection of that name; Misconfigured when there is none."""
+
+
+def dsns(node: Node) -> dict[str, str]:
     """Connection strings of the databases that are configured, by role."""
     from sendback.metadata.postgres import conninfo_of
 
-    settings = core.settings
+    settings = node.settings
     names = {
         "primary": settings.external_metadata_event_tracking_database,
         "read_failover": settings.external_metadata_event_tracking_database_read_failover,
     }
-    return {role: conninfo_of(core.connection_named(name)) for role, name in names.items() if name}
+    return {role: conninfo_of(node.connection_named(name)) for role, name in names.items() if name}
 
 
-def look_at(core: Core) -> threading.Thread:
+def look_at(node: Node) -> threading.Thread:
     """Say once, from a thread, which database does not answer or lacks its table or index.
 
     Nothing waits for it: a node starts, and mail goes out, without them.
     """
-    databases = dsns(core)
+    databases = dsns(node)
 
     def look() -> None:
         from sendback.metadata import external_table

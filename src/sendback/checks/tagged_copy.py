@@ -18,13 +18,13 @@ import msgspec
 
 from sendback import links
 from sendback.errors import Malformed
-from sendback.rewriting import entities, html
+from sendback.rewriting import entities, html, markup
 from sendback.secret_constants import Purpose
 
 Place = Literal["html", "text", "image", "header"]
 
 _TEXT_URL = re.compile(r"https?://[^\s<>\"']+")
-_PICTURE = re.compile(html.tag(b"img|amp-pixel|amp-img"))
+_PICTURE = re.compile(markup.tag(b"img|amp-pixel|amp-img"))
 _PUNCTUATION = ".,;:!?)]}'"
 _ENTRY = re.compile(r"<\s*([^<>]+?)\s*>")
 
@@ -162,7 +162,7 @@ def _in_html(text: str) -> Iterator[tuple[str, Place]]:
     for _, start, end, _ in anchors:
         yield from _web(document[start:end], "html")
     for found in _PICTURE.finditer(document):
-        source = html.attributes(document, *found.span()).get(b"src")
+        source = markup.attributes(document, *found.span()).get(b"src")
         yield from _web(source.value if source is not None else None, "image")
 
 

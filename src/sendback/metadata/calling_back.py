@@ -11,26 +11,19 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Generic, TypeVar
 
+import msgspec
+
 from sendback.errors import SendbackError, Unavailable
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-class _Ticket(Generic[Job, Result]):
-    __slots__ = ("deadline", "fail", "job", "then")
-
-    def __init__(
-        self,
-        job: Job,
-        deadline: float,
-        then: Callable[[Result], None],
-        fail: Callable[[Exception], None],
-    ) -> None:
-        self.job = job
-        self.deadline = deadline
-        self.then = then
-        self.fail = fail
+class _Ticket(msgspec.Struct, Generic[Job, Result], gc=False):
+    job: Job
+    deadline: float
+    then: Callable[[Result], None]
+    fail: Callable[[Exception], None]
 
 
 class Questions(Generic[Job, Result]):

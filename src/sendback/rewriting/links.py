@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import AnyStr, Final, Literal, NamedTuple
 
-from sendback.rewriting import entities, html
+from sendback.rewriting import entities, markup
 from sendback.rewriting.charsets import Charset
 from sendback.rewriting.model import Options
 
@@ -61,7 +61,7 @@ _new = tuple.__new__  # a third of the time of calling the class
 
 
 def in_html(
-    view: bytes, text: bytes, anchors: Sequence[html.Anchor], charset: Charset, options: Options
+    view: bytes, text: bytes, anchors: Sequence[markup.Anchor], charset: Charset, options: Options
 ) -> list[Candidate]:
     """One candidate for each anchor, in document order. Places are those of the view.
 
@@ -147,7 +147,7 @@ def in_text(url: str, start: int, end: int, *, unsubscribe: bool, options: Optio
 
 
 def _urls(
-    view: bytes, text: bytes, anchors: Sequence[html.Anchor], charset: Charset
+    view: bytes, text: bytes, anchors: Sequence[markup.Anchor], charset: Charset
 ) -> Sequence[str | None]:
     """The destination of each anchor; None where the charset can't read it."""
     if charset.kind == "plain":
@@ -243,7 +243,7 @@ def _marks(
     view: bytes, text: bytes, start: int, end: int, charset: Charset
 ) -> tuple[bool, str | None, bool]:
     """What the attributes behind href say: not to be tracked, link id, universal (seed 004)."""
-    marks = html.attributes(view, start, end)
+    marks = markup.attributes(view, start, end)
     href = marks[b"href"].start
     behind = {name: mark for name, mark in marks.items() if mark.start > href}
     untracked = b"data-ga-notrack" in behind or any(

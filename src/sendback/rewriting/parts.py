@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sendback.errors import Malformed
-from sendback.rewriting import charsets, encodings, html, inserted, links, message, text
+from sendback.rewriting import charsets, encodings, html, inserted, links, markup, message, text
 from sendback.rewriting.bodies import Body
 from sendback.rewriting.model import Link, Options, Skipped
 
@@ -27,7 +27,7 @@ class Part:
     charset: charsets.Charset
     kind: str  # "h", "t" or "amp"
     candidates: list[links.Candidate] = field(default_factory=list)
-    found: html.Found | None = None
+    found: markup.Found | None = None
     gaps: list[tuple[int, int, int, int]] = field(default_factory=list)
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sendback.errors import Malformed
-from sendback.rewriting import bodies, headers, html, inserted, message, parts
+from sendback.rewriting import bodies, headers, inserted, markup, message, parts
 from sendback.rewriting.links import Candidate
 from sendback.rewriting.model import Link, Note, Options, Outcome, Skipped
 
@@ -325,7 +325,7 @@ def _body(
         if part.kind != "t":
             try:
                 parts.read_html(part, options, untracked)
-            except html.TooMany as error:
+            except markup.TooMany as error:
                 reasons.add("too-big")
                 remarks.append((part.number, str(error)))
             except Malformed:

@@ -17,8 +17,8 @@ from html5lib._tokenizer import HTMLTokenizer  # type: ignore[import-untyped]
 from html5lib.constants import namespaces, tokenTypes  # type: ignore[import-untyped]
 
 from sendback.errors import Malformed
-from sendback.rewriting import entities, html
-from sendback.rewriting.html import Found
+from sendback.rewriting import entities, markup
+from sendback.rewriting.markup import Found
 
 #: What one document may cost: 12 for a tag, 4 for a text, more with the elements open around it.
 #: A newsletter of 50 KB costs about 35,000, which is 10 ms; hostile ones are stopped by 100 ms.
@@ -32,15 +32,15 @@ _NUMBER: Final = "sendback number"
 
 _MARKUP: Final = re.compile(
     rb"([^<]++|<(?![A-Za-z/!?])|</\Z)"  # 1 text
-    rb"|(" + html.START_TAG + rb")"  # 2
-    rb"|(" + html.END_TAG + rb")"  # 3
-    rb"|(" + html.COMMENT + rb")"  # 4
-    rb"|(" + html.BOGUS_COMMENT + rb")"  # 5, a doctype or CDATA section may begin like one
+    rb"|(" + markup.START_TAG + rb")"  # 2
+    rb"|(" + markup.END_TAG + rb")"  # 3
+    rb"|(" + markup.COMMENT + rb")"  # 4
+    rb"|(" + markup.BOGUS_COMMENT + rb")"  # 5, a doctype or CDATA section may begin like one
 )
 _NAME: Final = re.compile(rb"</?([A-Za-z][^\t\n\f\r />]*+)")
 _CONTENT: Final = {
-    "script": re.compile(html.SCRIPT_DATA),
-    **{name.decode(): re.compile(html.raw_text(name)) for name in html.RAW_TEXT},
+    "script": re.compile(markup.SCRIPT_DATA),
+    **{name.decode(): re.compile(markup.raw_text(name)) for name in markup.RAW_TEXT},
 }
 #: Text as html5lib cuts it: 1 white space, also as a character reference; else NUL, or words.
 _RUN: Final = re.compile(
@@ -119,7 +119,7 @@ class _Tokens:
         self.tree: Any = None
         self.found = Found()
         #: By number; those inside conditional comments have none.
-        self.anchors: list[tuple[int, html.Anchor]] = []
+        self.anchors: list[tuple[int, markup.Anchor]] = []
         self.opentags: list[tuple[int, tuple[int, int]]] = []
         self._document = document
         self._outlook = outlook
@@ -160,7 +160,7 @@ class _Tokens:
                 yield {"type": tokenTypes["EndTag"], "name": name, "data": {}, "selfClosing": False}
             elif kind == 4:
                 if self._outlook and document[start + 4 : start + 7].lower() == b"[if":
-                    self.anchors += [(0, one) for one in html.conditional(document, start, at)]
+                    self.anchors += [(0, one) for one in markup.conditional(document, start, at)]
                     self._check_limit()
             elif self._begins_cdata(start):
                 at = yield from self._cdata(start)
@@ -178,7 +178,7 @@ class _Tokens:
         data: dict[str, str] = {}
         href = None
         behind = start + 1 + len(name)
-        while (match := html.ATTRIBUTE.match(document, behind, end)) is not None:
+        while (match := markup.ATTRIBUTE.match(document, behind, end)) is not None:
             group, behind = match.lastindex or 1, match.end()
             key = _lower(match[1])
             if key not in data:
@@ -236,7 +236,7 @@ class _Tokens:
 
     def _check_limit(self) -> None:
         if len(self.anchors) > self._limit:
-            raise html.TooMany(f"more than {self._limit} links in one part")
+            raise markup.TooMany(f"more than {self._limit} links in one part")
 
 
 def _text(raw: bytes) -> Iterator[Token]:

@@ -3,6 +3,7 @@
 replies     what both say, word for word
 syntax      command arguments, strictly: paths and parameters
 envelope    one transaction, begun and filled by MAIL and RCPT
+limits      what one process and one client may use
 arriving    the message of one DATA command: limits before allocation
 server      all connections of a process: caps, time limits, TLS, draining
 
@@ -14,5 +15,6 @@ listener    bounces, complaints, unsubscribe mails: accepted only for our own ma
 hardened    aiosmtpd with what it lacks
 submitting  the commands of the submission port, SMTP and LMTP
 logins      who may log in, and how often an address may guess
+together    messages that wait for metadata are tagged in one go
 submission  messages to be tagged and relayed
 """

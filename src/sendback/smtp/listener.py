@@ -12,8 +12,9 @@ from pathlib import Path
 from sendback.errors import NotFound, Unavailable
 from sendback.inbound import Inbound
 from sendback.smtp.envelope import Envelope
+from sendback.smtp.limits import Limits
 from sendback.smtp.replies import OK, STORAGE_FULL
-from sendback.smtp.server import Limits, Server, tls_context
+from sendback.smtp.server import Server, tls_context
 from sendback.smtp.session import Session
 
 _UNKNOWN = b"550 5.1.1 No such mailbox here\r\n"

@@ -27,8 +27,9 @@ from sendback.inbound import BOUNCE, Appender
 from sendback.model import CapturedMail, uuid7
 from sendback.relay import Answer, Deferred, Kept, Outgoing, Relay, failure_report
 from sendback.smtp.envelope import Envelope
+from sendback.smtp.limits import Limits
 from sendback.smtp.logins import Logins
-from sendback.smtp.server import Limits, Server, is_within, tls_context
+from sendback.smtp.server import Server, is_within, tls_context
 from sendback.smtp.submitting import LmtpSession, SubmissionSession
 from sendback.smtp.together import Together
 from sendback.tagging import Prepared, TaggedMessage, Tagging

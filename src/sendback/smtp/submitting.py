@@ -1,11 +1,11 @@
 """The commands of the submission port that matter: MAIL, RCPT, DATA and AUTH, for SMTP and LMTP.
 
-Each with its exact reply. Who may send and what becomes of a message is `Submission`'s business.
+Each with its exact reply. Who may send and what becomes of a message, `Submitting` says.
 """
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import AuthResult
@@ -13,18 +13,31 @@ from aiosmtpd.smtp import AuthResult
 from sendback.smtp import replies, syntax
 from sendback.smtp.envelope import Envelope
 from sendback.smtp.hardened import Hardened
+from sendback.smtp.logins import Logins
 from sendback.smtp.server import Server, client_key
 
-if TYPE_CHECKING:
-    from sendback.smtp.submission import Submission
-
 MAX_WRONG_PASSWORDS = 3
+
+
+class Submitting(Protocol):
+    """Who may send, and what becomes of a message."""
+
+    logins: Logins
+
+    def refusal(self, user: str | None, peer_ip: str) -> bytes | None:
+        """The reply to MAIL for those who may not send; None for those who may."""
+
+    async def message(self, envelope: Envelope, *, user: str | None, is_lmtp: bool) -> bytes:
+        """The reply, or with LMTP one for each recipient, of a whole message.
+
+        Runs to its end even when the client is gone. What it raises becomes 451 or 452.
+        """
 
 
 class SubmissionSession(Hardened):
     """One connection that speaks SMTP."""
 
-    def __init__(self, server: Server, submission: "Submission") -> None:
+    def __init__(self, server: Server, submission: Submitting) -> None:
         super().__init__(server, has_login=bool(submission.logins))
         self._submission = submission
         self._mail: Envelope | None = None

@@ -10,7 +10,7 @@ from scanning import by_machine, by_scanner
 from selectolax.lexbor import LexborHTMLParser
 
 from sendback.errors import Malformed
-from sendback.rewriting import entities, html
+from sendback.rewriting import entities, html, markup
 
 START_TAG = html5lib.constants.tokenTypes["StartTag"]
 HTML = "{http://www.w3.org/1999/xhtml}"
@@ -28,7 +28,7 @@ STEERING = [
 
 
 def steered(document: bytes) -> bool:
-    return any(b"<" + name in document.lower() for name in html.STEERING)
+    return any(b"<" + name in document.lower() for name in markup.STEERING)
 
 
 def is_http(url: str) -> bool:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from whatwg_machine import Machine
 
-from sendback.rewriting import html
+from sendback.rewriting import html, markup
 
 CORPUS = Path(__file__).parents[4] / "shared/corpus"
-RAW = {name.decode() for name in html.RAW_TEXT}
+RAW = {name.decode() for name in markup.RAW_TEXT}
 
 
 def by_machine(document: bytes) -> tuple[list[tuple[int, int, int, int]], int, tuple | None, bool]:

@@ -8,7 +8,7 @@ from judges import by_html5lib, by_lexbor, by_turbohtml, ours, steered
 from scanning import by_machine, by_scanner, seeds
 
 from sendback.errors import Malformed
-from sendback.rewriting import entities, html, plan, tree
+from sendback.rewriting import entities, html, markup, plan, tree
 
 CASES = {
     "double quotes": (b'<a href="http://e/x">', [b"http://e/x"]),
@@ -246,5 +246,5 @@ def test_a_page_that_costs_too_much_is_left_whole(document: bytes) -> None:
 
 
 def test_too_many_links_in_a_tree() -> None:
-    with pytest.raises(html.TooMany):
+    with pytest.raises(markup.TooMany):
         html.scan(b"<svg></svg>" + b"<a href=x>" * 11, limit=10)

@@ -27,8 +27,9 @@ from sendback.model import (
     UrlDomain,
 )
 from sendback.secret_constants import Keyring
+from sendback.smtp.limits import Limits
 from sendback.smtp.listener import Listener
-from sendback.smtp.server import Limits, Server, bind
+from sendback.smtp.server import Server, bind
 from sendback.smtp.session import Session
 
 CATALOG = Catalog(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sendback.smtp.server import Limits
+from sendback.smtp.limits import Limits
 
 SCRIPTS = sorted((Path(__file__).resolve().parents[2] / "dialogs").glob("*.dialog"))
 

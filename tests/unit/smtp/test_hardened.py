@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sendback.smtp.hardened import INSTEAD, Hardened
+from sendback.smtp.limits import Limits
 from sendback.smtp.logins import MAX_FAILURES, Logins
-from sendback.smtp.server import Limits
 from sendback.smtp.submitting import LmtpSession, SubmissionSession
 
 

@@ -12,7 +12,7 @@ from sendback import verp
 from sendback.journal import Journal
 from sendback.journal.files import FileOps
 from sendback.model import MessageFacts, Storage
-from sendback.smtp.server import Limits
+from sendback.smtp.limits import Limits
 
 
 def send(port: int, rcpt, raw: bytes = b"Subject: x\r\n\r\nbody\r\n", sender: str = ""):

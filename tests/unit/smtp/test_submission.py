@@ -16,7 +16,7 @@ from sendback.config import load
 from sendback.errors import Unavailable
 from sendback.model import SmtpRoute
 from sendback.relay import Outbox, build_relay
-from sendback.smtp.server import Limits
+from sendback.smtp.limits import Limits
 from sendback.smtp.submission import Submission
 from sendback.smtp.submitting import LmtpSession, SubmissionSession
 from sendback.tagging import Tagging

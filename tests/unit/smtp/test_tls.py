@@ -11,7 +11,8 @@ import pytest
 from sendback.errors import Misconfigured
 from sendback.model import Catalog
 from sendback.relay import Outbox
-from sendback.smtp.server import Limits, tls_context
+from sendback.smtp.limits import Limits
+from sendback.smtp.server import tls_context
 from sendback.smtp.submission import Submission
 from sendback.smtp.submitting import SubmissionSession
 from sendback.tagging import Tagging

@@ -7,7 +7,8 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sendback.smtp.server import Limits, Server
+from sendback.smtp.limits import Limits
+from sendback.smtp.server import Server
 from sendback.smtp.session import Session
 
 
