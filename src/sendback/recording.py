@@ -17,10 +17,19 @@ from urllib.parse import quote
 
 import msgspec
 
-from sendback.errors import Forged, NotFound, SendbackError, Unavailable
+from sendback.errors import Forged, NotFound, Unavailable
 from sendback.journal import Level
 from sendback.metadata import Fetch
-from sendback.model import Catalog, LinkFacts, LinkKind, TrackingData, Visit, VisitKind, uuid7
+from sendback.model import (
+    Catalog,
+    LinkFacts,
+    LinkKind,
+    MessageFacts,
+    TrackingData,
+    Visit,
+    VisitKind,
+    uuid7,
+)
 from sendback.secret_constants import Purpose
 
 JOURNAL_TIMEOUT_S = 0.25
@@ -128,43 +137,36 @@ class Recording:
     ) -> None:
         """As `click`, and no thread waits for a database or for the disk.
 
+        (But where blocks are in force and the link's row is known, its message is asked for.)
         One of the two is called, once, in any thread, perhaps at once: `then` with the location
         when the click is kept, `fail` with what `click` would raise. What needs nobody's answer is
         raised here.
         """
         found = self._find(purpose, token)
         if isinstance(found, LinkFacts):
-            self._answer_click(purpose, token, visitor, then, found)
+            self._answer_click(token, visitor, then, self._location(purpose, token, found))
             return
         found.start(
-            partial(self._answer_found, purpose, token, visitor, then, fail),
+            partial(self._answer_found, token, visitor, then),
             fail,
             with_message=bool(self._catalog().blocks),
         )
 
     def _answer_found(
         self,
-        purpose: Purpose,
         token: bytes,
         visitor: Visitor | None,
         then: Callable[[str], None],
-        fail: Callable[[Exception], None],
         link: LinkFacts,
+        message: MessageFacts | None,
     ) -> None:
-        try:
-            self._answer_click(purpose, token, visitor, then, link)
-        except SendbackError as refused:
-            fail(refused)
+        sendid = message.sendid if message is not None else ""
+        location = location_of(_destination(self._catalog(), link, lambda: sendid))
+        self._answer_click(token, visitor, then, location)
 
     def _answer_click(
-        self,
-        purpose: Purpose,
-        token: bytes,
-        visitor: Visitor | None,
-        then: Callable[[str], None],
-        link: LinkFacts,
+        self, token: bytes, visitor: Visitor | None, then: Callable[[str], None], location: str
     ) -> None:
-        location = self._location(purpose, token, link)
         if visitor is None:
             then(location)
         elif self._levels[0] is _OS:
@@ -248,29 +250,16 @@ class Recording:
     def _location(self, purpose: Purpose, token: bytes, link: LinkFacts) -> str:
         catalog = self._catalog()
         if catalog.overrides or catalog.blocks:
-            return location_of(self._destination(catalog, purpose, token, link))
+            sendid = partial(self._sendid, purpose, token)
+            return location_of(_destination(catalog, link, sendid))
         return location_of(link.url)
 
-    def _destination(
-        self, catalog: Catalog, purpose: Purpose, token: bytes, link: LinkFacts
-    ) -> str:
-        url = link.url
-        if catalog.overrides:
-            by_id = catalog.overrides.get(link.link_id) if link.link_id else None
-            url = by_id or catalog.overrides.get(url) or url
-        if catalog.blocks:
-            self._refuse_blocked(catalog, purpose, token, url)
-        return url
-
-    def _refuse_blocked(self, catalog: Catalog, purpose: Purpose, token: bytes, url: str) -> None:
-        if destination_host(url) in catalog.blocked:
-            raise NotFound("links to this host are blocked")
+    def _sendid(self, purpose: Purpose, token: bytes) -> str:
+        """The SendID of the token's message, "" where that can't be known now."""
         try:
-            sendid = self._metadata.resolve(purpose, token).message.sendid
-        except Unavailable:
-            return  # the send is not known now; its link works, as it would without the block
-        if sendid and sendid in catalog.blocked:
-            raise NotFound("links of this send are blocked")
+            return self._metadata.resolve(purpose, token).message.sendid
+        except (NotFound, Unavailable):
+            return ""
 
     def _senders_page(self, token: bytes) -> str:
         try:
@@ -280,7 +269,7 @@ class Recording:
         if link.kind is LinkKind.UNSUB_HEADER or not link.url:
             return ""
         try:
-            url = self._destination(self._catalog(), Purpose.UNSUB, token, link)
+            url = _destination(self._catalog(), link, partial(self._sendid, Purpose.UNSUB, token))
         except NotFound:
             return ""  # blocked: the recipient leaves the list, and goes nowhere
         try:
@@ -291,6 +280,24 @@ class Recording:
             url, [("email", message.email), ("sendid", message.sendid), ("listid", message.listid)]
         )
         return location_of(merged)
+
+
+def _destination(catalog: Catalog, link: LinkFacts, sendid: Callable[[], str]) -> str:
+    """Where the link leads by what the operator says; NotFound when that is nowhere.
+
+    A send that is not known is not blocked: its link works, as it would without the block.
+    """
+    url = link.url
+    if catalog.overrides:
+        by_id = catalog.overrides.get(link.link_id) if link.link_id else None
+        url = by_id or catalog.overrides.get(url) or url
+    if catalog.blocks:
+        if destination_host(url) in catalog.blocked:
+            raise NotFound("links to this host are blocked")
+        name = sendid()
+        if name and name in catalog.blocked:
+            raise NotFound("links of this send are blocked")
+    return url
 
 
 _UNSAFE = re.compile(r"[^\x21-\x7e]")

@@ -91,7 +91,7 @@ class Node:
         if isinstance(found, LinkFacts):
             return found
         answers: queue.SimpleQueue[LinkFacts | Exception] = queue.SimpleQueue()
-        found.start(answers.put, answers.put)
+        found.start(lambda link, _message: answers.put(link), answers.put)
         answer = answers.get(timeout=20)
         if isinstance(answer, Exception):
             raise answer
@@ -467,7 +467,9 @@ def test_many_who_hold_no_thread_share_one_question(server, nodes):
 
     with server.frozen():
         for token in tokens_made * 10:
-            web.metadata.find(Purpose.CLICK, token).start(answers.put, answers.put)
+            web.metadata.find(Purpose.CLICK, token).start(
+                lambda link, _message: answers.put(link), answers.put
+            )
     heard = [answers.get(timeout=20) for _ in range(30)]
 
     assert {link.url for link in heard} == {link.url for link in LINKS}
@@ -481,9 +483,11 @@ def test_with_the_message_nothing_is_left_to_ask(server, nodes):
     web = nodes(dsn)
     answers: queue.SimpleQueue[object] = queue.SimpleQueue()
 
-    web.metadata.find(Purpose.CLICK, token).start(answers.put, answers.put, with_message=True)
+    web.metadata.find(Purpose.CLICK, token).start(
+        lambda *known: answers.put(known), answers.put, with_message=True
+    )
 
-    assert answers.get(timeout=20) == LINKS[0]
+    assert answers.get(timeout=20) == (LINKS[0], MESSAGE)
     assert web.resolve(token) == TrackingData(MESSAGE, LINKS[0])
     assert web.store.queries == 1
 

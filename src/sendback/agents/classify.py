@@ -31,8 +31,8 @@ _ASKED_FOR = int(Hint.ONE_CLICK | Hint.MAILTO | Hint.CONFIRMED)
 _ONE_CLICK_OR_MAILTO = int(Hint.ONE_CLICK | Hint.MAILTO)
 _ONE_CLICK, _PREFETCH, _CONFIRMED = map(int, (Hint.ONE_CLICK, Hint.PREFETCH, Hint.CONFIRMED))
 _UNIVERSAL = int(Hint.UNIVERSAL)
-_EVERY_LINK_AT_LEAST = 3
-"""A message of one or two links is followed whole by people too."""
+_EVERY_LINK_AT_LEAST = 5
+"""A message of few links is followed whole by people too, and its unsubscribe link is one."""
 
 Reasons = tuple[str, ...]
 
@@ -225,8 +225,8 @@ def _unbroken(positions: set[int], own: int) -> int:
 def _is_complete(seen: Observation, rules: Rules) -> bool:
     total = seen.links_in_message
     window_s = rules.burst_s
-    if total is None and seen.pos:
+    if seen.pos if total is None else total >= rules.row_links:
         window_s = max(window_s, rules.row_s)
-    elif (total or 0) >= _EVERY_LINK_AT_LEAST:
-        window_s = max(window_s, rules.row_s, rules.every_link_s)
+    if total is not None and total >= _EVERY_LINK_AT_LEAST:
+        window_s = max(window_s, rules.every_link_s)
     return seen.complete_until_ms >= seen.time_ms + window_s * 1000

@@ -89,7 +89,7 @@ class Fetch(Protocol):
 
     def start(
         self,
-        then: Callable[[LinkFacts], None],
+        then: Callable[[LinkFacts, MessageFacts | None], None],
         fail: Callable[[Exception], None],
         *,
         with_message: bool = False,
@@ -97,7 +97,8 @@ class Fetch(Protocol):
         """Returns at once; `then` is called later, once, in another thread, or `fail` is.
 
         `fail` gets what `wait` would raise, and what `then` raised. What can be said at once is
-        raised here. `with_message`: `resolve` shall not need to ask again.
+        raised here. `with_message`: `then` gets the link's message too, None where that can't be
+        had; the link is told all the same.
         """
         ...
 

@@ -29,8 +29,8 @@ class _Ticket(msgspec.Struct, Generic[Job, Result], gc=False):
 class Questions(Generic[Job, Result]):
     """Runs `run(jobs, deadline)`, which answers each job in order, in a thread of its own.
 
-    Deadlines are of time.monotonic; a batch has that of its oldest job. Who came while an ill
-    server used up another's deadline is answered when the own one is over, not later.
+    Deadlines are of time.monotonic; a batch has that of its oldest job, so nobody hears later than
+    at the own one. Behind an ill server that used up another's, some may hear sooner.
     """
 
     def __init__(
@@ -53,22 +53,19 @@ class Questions(Generic[Job, Result]):
 
         `fail` gets what `run` raised, or what `then` did.
         """
-        if self._thread is None:
-            self._start()
-        self._tickets.put(_Ticket(job, deadline, then, fail))
+        ticket = _Ticket(job, deadline, then, fail)
+        with self._mutex:  # or `close` could end the thread before it comes to this one
+            if self._thread is None:  # made here, not before: after a fork there would be none
+                self._thread = Thread(target=self._answer_all, name="questions", daemon=True)
+                self._thread.start()
+            self._tickets.put(ticket)
 
     def close(self) -> None:
         """Who asked is still answered; the thread ends then. Asking anew starts another."""
         with self._mutex:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            self._tickets.put(None)
-
-    def _start(self) -> None:
-        with self._mutex:
-            if self._thread is None:  # made here, not before: after a fork there would be none
-                self._thread = Thread(target=self._answer_all, name="questions", daemon=True)
-                self._thread.start()
+            if self._thread is not None:
+                self._tickets.put(None)
+            self._thread = None
 
     def _answer_all(self) -> None:
         tickets = self._tickets

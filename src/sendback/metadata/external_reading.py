@@ -42,9 +42,6 @@ READ = Statement(
     "select id, data from ga_tracking_data where id = any ($1::uuid[])",
     b"{}",
 )
-#: Stands for the message where only the link was asked for.
-_NOBODY = MessageFacts(email="")
-_NO_MESSAGE = b"\0" * UUID
 
 
 class Answer(NamedTuple):
@@ -84,7 +81,9 @@ class ExternalReader:
         message = self.messages.get(opened.body[:UUID])
         link = self.links.get(_number_of(opened))
         if message is None or link is None:
-            message, link = self.fetch(opened, with_message=True)
+            ids = self._ids_of(opened, with_message=True)
+            answer = self._reads.submit(ids.wanted, self._until())
+            link, message = self._link_of(opened, ids, answer), self._message_of(ids, answer)
         return TrackingData(message, link)
 
     def prefetch(self, tokens: Sequence[Opened]) -> None:
@@ -111,24 +110,23 @@ class ExternalReader:
                 else:
                     self._keep_link(data, opened)
 
-    def fetch(self, opened: Opened, *, with_message: bool) -> tuple[MessageFacts, LinkFacts]:
-        """Both rows, or the link's alone, from primary and failover; remembered."""
-        ids = self._ids_of(opened, with_message=with_message)
-        return self._facts_of(opened, ids, self._reads.submit(ids.wanted, self._until()))
+    def fetch(self, opened: Opened) -> LinkFacts:
+        """The link, from primary and failover; remembered."""
+        ids = self._ids_of(opened)
+        return self._link_of(opened, ids, self._reads.submit(ids.wanted, self._until()))
 
     def fetch_then(
         self,
         opened: Opened,
-        then: Callable[[LinkFacts], None],
+        then: Callable[[LinkFacts, MessageFacts | None], None],
         fail: Callable[[Exception], None],
         *,
         with_message: bool,
     ) -> None:
-        """As `fetch`, without waiting; raises what needs no question."""
+        """As `base.Fetch.start`; raises what needs no question."""
+        with_message = with_message and not self.messages.is_unknown(opened.body[:UUID])
         ids = self._ids_of(opened, with_message=with_message)
-        self._questions.ask(
-            ids.wanted, self._until(), partial(self._told, opened, ids, then, fail), fail
-        )
+        self._questions.ask(ids.wanted, self._until(), partial(self._told, opened, ids, then), fail)
 
     def ask(self, ids: frozenset[bytes], deadline: float) -> Answer:
         """Primary, then failover when it can't be reached or lacks a row (seed 004)."""
@@ -159,7 +157,7 @@ class ExternalReader:
     def _until(self) -> float:
         return time.monotonic() + self._deadline
 
-    def _ids_of(self, opened: Opened, *, with_message: bool) -> "_Ids":
+    def _ids_of(self, opened: Opened, *, with_message: bool = False) -> "_Ids":
         """The rows to ask for. Malformed; NotFound for those that were unknown a moment ago."""
         if len(opened.body) != UUID + NUMBER:
             raise Malformed("an external token of an unknown length")
@@ -167,7 +165,7 @@ class ExternalReader:
         if with_message:
             ids = _Ids(link_id, opened.body[:UUID], frozenset((link_id, opened.body[:UUID])))
         else:
-            ids = _Ids(link_id, _NO_MESSAGE, frozenset((link_id,)))
+            ids = _Ids(link_id, None, frozenset((link_id,)))
         for row_id in ids.wanted:
             if self.messages.is_unknown(row_id):
                 raise NotFound("no such row in the external database (asked a moment ago)")
@@ -177,31 +175,35 @@ class ExternalReader:
         self,
         opened: Opened,
         ids: "_Ids",
-        then: Callable[[LinkFacts], None],
-        fail: Callable[[Exception], None],
+        then: Callable[[LinkFacts, MessageFacts | None], None],
         answer: Answer,
     ) -> None:
-        try:
-            link = self._facts_of(opened, ids, answer)[1]
-        except (NotFound, Unavailable) as error:
-            fail(error)
-            return
-        then(link)
+        message = None
+        with contextlib.suppress(NotFound, Unavailable):  # the link leads on without it
+            message = self._message_of(ids, answer)
+        then(self._link_of(opened, ids, answer), message)
 
-    def _facts_of(
-        self, opened: Opened, ids: "_Ids", answer: Answer
-    ) -> tuple[MessageFacts, LinkFacts]:
+    def _link_of(self, opened: Opened, ids: "_Ids", answer: Answer) -> LinkFacts:
         link = self._keep_link(answer.found.get(ids.link), opened)
-        message: MessageFacts | None = _NOBODY
-        if ids.message is not _NO_MESSAGE:
-            message = self._keep_message(answer.found.get(ids.message), ids.message)
-        if link is not None and message is not None:
-            return message, link
+        if link is None:
+            raise self._missing(ids.link, answer)
+        return link
+
+    def _message_of(self, ids: "_Ids", answer: Answer) -> MessageFacts:
+        if ids.message is None:
+            raise NotFound("the message was not asked for")
+        message = self._keep_message(answer.found.get(ids.message), ids.message)
+        if message is None:
+            raise self._missing(ids.message, answer)
+        return message
+
+    def _missing(self, row_id: bytes, answer: Answer) -> NotFound | Unavailable:
+        """Why the row is not there."""
         if answer.reasons:
-            raise Unavailable("; ".join(answer.reasons))
-        for row_id in ids.wanted - answer.found.keys():
+            return Unavailable("; ".join(answer.reasons))
+        if row_id not in answer.found:
             self.messages.put_unknown(row_id)
-        raise NotFound("no such row in the external database, or one that is not ours: pruned?")
+        return NotFound("no such row in the external database, or one that is not ours: pruned?")
 
     def _keep_message(self, data: bytes | None, message_id: bytes) -> MessageFacts | None:
         """Keep a message's row; None when it is none of ours."""
@@ -277,11 +279,11 @@ class ExternalFetch:
 
     def wait(self) -> LinkFacts:
         """See `base.Fetch`."""
-        return self._reader.fetch(self._opened, with_message=False)[1]
+        return self._reader.fetch(self._opened)
 
     def start(
         self,
-        then: Callable[[LinkFacts], None],
+        then: Callable[[LinkFacts, MessageFacts | None], None],
         fail: Callable[[Exception], None],
         *,
         with_message: bool = False,
@@ -291,10 +293,10 @@ class ExternalFetch:
 
 
 class _Ids(NamedTuple):
-    """The uuids of a token's rows; `message` is _NO_MESSAGE where it is not asked for."""
+    """The uuids of a token's rows; `message` is None where it is not asked for."""
 
     link: bytes
-    message: bytes
+    message: bytes | None
     wanted: frozenset[bytes]
 
 

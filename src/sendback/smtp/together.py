@@ -21,7 +21,8 @@ class Together(Generic[Job, Result]):
 
     At most `parallel` calls at a time, each of at most `most` jobs; `hurried` of them when calls
     take so long that a job has waited for `patience` seconds: a store that hangs shall cost nobody
-    two deadlines. What `work` itself raises, every job of the call raises. For one event loop.
+    two deadlines. What `work` itself raises, every job of the call raises. A job that the threads
+    did not come to before they were closed is cancelled. For one event loop.
     """
 
     def __init__(
@@ -69,8 +70,13 @@ class Together(Generic[Job, Result]):
     def _call(self, loop: asyncio.AbstractEventLoop) -> None:
         count = min(len(self._waiting), self._most)
         batch = [self._waiting.popleft() for _ in range(count)]
+        try:
+            call = loop.run_in_executor(self._threads, self._work, [job for job, _ in batch])
+        except RuntimeError:  # the threads were closed
+            for _, future in batch:
+                future.cancel()
+            return
         self._running += 1
-        call = loop.run_in_executor(self._threads, self._work, [job for job, _ in batch])
         call.add_done_callback(partial(self._done, loop, [future for _, future in batch]))
 
     def _done(

@@ -142,7 +142,7 @@ class Tagging:
     # -- one recipient ------------------------------------------------------------------------
 
     def tag_many(self, wanted: Sequence[tuple["Prepared", str]]) -> list[TaggedMessage]:
-        """The copy of each prepared message for its recipient, in order; errors as `prepare`.
+        """The copy of each prepared message for its recipient, in order.
 
         Waits once for each storage, however many they are: a round trip, or a commit. A fault in
         one is no fault of the others. Never raises.

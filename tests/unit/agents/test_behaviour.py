@@ -51,6 +51,7 @@ def test_every_visit_gets_its_label(case):  # R1, R5, R8
                 pos=one.pos,
                 honeypot=one.honeypot,
                 others=history.others(b"message", one),
+                links_in_message=case.get("links"),
                 complete_until_ms=2**62,
             ),
             RULES,

@@ -183,12 +183,12 @@ def test_unsubscribing_on_purpose_makes_no_burst():
 
 
 def test_every_link_of_a_message():
-    others = followed((20.0, 2), (-20.0, 3))
-    assert judge(others=others, links_in_message=3).reasons == ("every_link",)
-    assert not judge(others=others, links_in_message=4).is_bot
-    slow = followed((40.0, 2), (-40.0, 3))
-    assert not judge(others=slow, links_in_message=3).is_bot, "80 seconds"
-    assert not judge(others=followed((20.0, 2)), links_in_message=2).is_bot, "a short message"
+    others = followed((20.0, 2), (-20.0, 3), (10.0, 4), (-10.0, 5))
+    assert judge(others=others, links_in_message=5).reasons == ("every_link",)
+    assert not judge(others=others, links_in_message=6).is_bot
+    slow = followed((40.0, 2), (-40.0, 3), (10.0, 4), (-10.0, 5))
+    assert not judge(others=slow, links_in_message=5).is_bot, "80 seconds"
+    assert not judge(others=others[:3], links_in_message=4).is_bot, "a short message"
 
 
 def test_every_link_from_the_first_on_where_nobody_knows_how_many_there_are():

@@ -315,22 +315,22 @@ def test_a_held_verdict_goes_out_when_it_is_final_not_when_the_hold_ends(house) 
     assert not event["is_bot"]
 
 
-MANY = [LinkFacts(url=f"https://example.com/{n}", pos=n) for n in range(1, 5)]
+MANY = [LinkFacts(url=f"https://example.com/{n}", pos=n) for n in range(1, 7)]
 
 
 @pytest.mark.parametrize(
     ("storage", "followed", "reasons"),
     [
-        (Storage.LOCAL, 4, ["every_link"]),
-        (Storage.LOCAL, 3, []),
-        (Storage.STATELESS, 4, ["every_link"]),
-        (Storage.STATELESS, 3, []),
+        (Storage.LOCAL, 6, ["every_link"]),
+        (Storage.LOCAL, 5, []),
+        (Storage.STATELESS, 6, ["every_link"]),
+        (Storage.STATELESS, 5, []),
     ],
 )
 def test_every_link_of_a_message_within_a_minute(house, storage, followed, reasons) -> None:
     issued = house.issue(MANY, storage, html_links=len(MANY))
     for n, (_, token) in enumerate(issued.link_tokens[:followed]):
-        house.visit(VisitKind.CLICK, token, at=n * 12_000)
+        house.visit(VisitKind.CLICK, token, at=n * 10_000)
     events = house.finish()
 
     assert len(events) == followed
@@ -349,7 +349,7 @@ def test_a_message_whose_links_nobody_counted_has_no_every_link(house) -> None:
 
 def test_the_links_of_other_messages_of_the_send_count_too(house) -> None:
     """So that a message with fewer links is never taken for a followed whole by mistake."""
-    issued = house.issue(MANY[:3], Storage.LOCAL)
+    issued = house.issue(MANY[:5], Storage.LOCAL)
     house.issue(MANY, Storage.LOCAL, email="other@example.net")
     for n, (_, token) in enumerate(issued.link_tokens):
         house.visit(VisitKind.CLICK, token, at=n * 12_000)

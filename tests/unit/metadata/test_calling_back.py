@@ -107,3 +107,23 @@ def test_closing_answers_those_who_asked_and_asking_anew_begins_again(oracle):
     oracle.questions.close()
     oracle.questions.close()
     wait_until(lambda: not any(t.name == "questions" for t in threading.enumerate()))
+
+
+def test_nobody_closes_between_a_look_at_the_thread_and_the_question(oracle):
+    """It would lie behind the thread's end, and its asker would wait for ever."""
+    questions = oracle.questions
+    oracle.ask(1)
+    oracle.wait(1)
+
+    class ClosedWherePossible:
+        def put(self, ticket) -> None:
+            if questions._mutex.acquire(blocking=False):
+                questions._mutex.release()
+                questions.close()
+            tickets.put(ticket)
+
+    tickets, questions._tickets = questions._tickets, ClosedWherePossible()
+    oracle.ask(2)
+    questions._tickets = tickets
+
+    assert oracle.wait(2) == [2, 4]

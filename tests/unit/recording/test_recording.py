@@ -32,6 +32,8 @@ class Metadata:
 
     def __init__(self, url: str = "https://x.example/", kind: LinkKind = LinkKind.CLICK) -> None:
         self.facts = LinkFacts(url=url, kind=kind)
+        self.gone: Exception | None = None
+        """Why the message is not there."""
 
     def link(self, purpose: Purpose, token: bytes) -> LinkFacts:
         if token == b"bad":
@@ -44,6 +46,8 @@ class Metadata:
         self.link(purpose, token)
 
     def resolve(self, purpose: Purpose, token: bytes) -> TrackingData:
+        if self.gone is not None:
+            raise self.gone
         return TrackingData(MessageFacts(email="a@b.example", sendid="s", listid="l"), self.facts)
 
 
@@ -103,6 +107,52 @@ def test_a_block_by_host_or_send_is_not_found_and_not_kept(block):
 
     with pytest.raises(NotFound):
         recording.click(Purpose.CLICK, b"token", VISITOR)
+
+
+@pytest.mark.parametrize("reason", [NotFound("pruned"), Unavailable("down")])
+def test_a_message_that_is_not_known_is_of_no_blocked_send(reason):
+    """A block of one host or send must not break the links of all whose message was pruned."""
+    metadata = Metadata()
+    metadata.gone = reason
+    recording = Recording(
+        metadata, _NoJournal(), LEVELS, lambda: Catalog(blocks=("s", "y.example"))
+    )
+
+    assert recording.click(Purpose.CLICK, b"token", None) == "https://x.example/"
+    assert recording.unsubscribe(b"token", None, must_keep=False) == "https://x.example/"
+
+
+@pytest.mark.parametrize(
+    ("sendid", "blocks", "answer"),
+    [
+        ("s", ("other",), "https://x.example/"),
+        ("s", ("s",), "links of this send are blocked"),
+        ("s", ("x.example",), "links to this host are blocked"),
+        (None, ("s",), "https://x.example/"),
+    ],
+)
+def test_a_click_that_was_asked_for_is_blocked_by_what_came_with_it(sendid, blocks, answer):
+    class Asked(Metadata):
+        def find(self, purpose: Purpose, token: bytes):
+            return self
+
+        def resolve(self, purpose: Purpose, token: bytes) -> TrackingData:
+            raise AssertionError("asked again, in the thread of all who wait")
+
+        def start(self, then, fail, *, with_message=False) -> None:
+            assert with_message
+            message = MessageFacts(email="a@b.example", sendid=sendid) if sendid else None
+            try:
+                then(self.facts, message)
+            except NotFound as error:
+                fail(error)
+
+    heard: list[object] = []
+    recording = Recording(Asked(), _NoJournal(), LEVELS, lambda: Catalog(blocks=blocks))
+
+    recording.click_then(Purpose.CLICK, b"token", None, heard.append, heard.append)
+
+    assert [str(one) for one in heard] == [answer]
 
 
 @pytest.mark.parametrize(

@@ -144,10 +144,14 @@ def test_threads_that_are_closed_leave_nobody_waiting():
         await asyncio.to_thread(begun.wait, 20)
         second = asyncio.ensure_future(together.do(2))
         await asyncio.sleep(0.01)
+        third = asyncio.ensure_future(together.do(3))
+        await asyncio.sleep(0)
         threads.shutdown(wait=False, cancel_futures=True)
         gate.set()
-        assert await first == 1
-        with pytest.raises(asyncio.CancelledError):
-            await second
+        assert await asyncio.wait_for(first, 20) == 1
+        late = asyncio.ensure_future(together.do(4))
+        for waiting in (second, third, late):
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(waiting, 20)
 
     asyncio.run(main())

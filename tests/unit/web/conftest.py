@@ -1,5 +1,6 @@
 """A site over fakes that can be broken at will, and a WSGI client that shows every octet."""
 
+import contextlib
 import io
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -7,7 +8,7 @@ from http import HTTPStatus
 import msgspec
 import pytest
 
-from sendback.errors import Forged, NotFound, Unavailable
+from sendback.errors import Forged, NotFound, SendbackError, Unavailable
 from sendback.journal import Level
 from sendback.model import (
     Catalog,
@@ -62,7 +63,9 @@ class FakeMetadata:
         if not self.is_asked:
             return self.link(purpose, token)
         self.verify(purpose, token)
-        return FakeFetch(lambda: self.link(purpose, token))
+        return FakeFetch(
+            lambda: self.link(purpose, token), lambda: self.resolve(purpose, token).message
+        )
 
     def link(self, purpose: Purpose, token: bytes) -> LinkFacts:
         if self.fault:
@@ -93,12 +96,17 @@ class FakeMetadata:
 class FakeFetch:
     """Says what `link` says, by calling back."""
 
-    def __init__(self, link) -> None:
+    def __init__(self, link, message) -> None:
         self.wait = link
+        self._message = message
 
     def start(self, then, fail, *, with_message: bool = False) -> None:
+        message = None
+        if with_message:
+            with contextlib.suppress(SendbackError):
+                message = self._message()
         try:
-            then(self.wait())
+            then(self.wait(), message)
         except Exception as error:  # noqa: BLE001 - as the port says
             fail(error)
 
