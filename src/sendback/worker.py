@@ -5,6 +5,8 @@ SIGTERM-safe: `run` ends when `stop` is set; what was under way comes again at t
 the same ids.
 """
 
+import logging
+import os
 import signal
 import threading
 import time
@@ -162,17 +164,18 @@ class Worker:
                 continue
             try:
                 step = self._deliver_to(destination)
-            except SendbackError as error:
+            except Exception as error:  # noqa: BLE001 - a package's fault must not stop the others
                 self._refused[name] = destination
-                self._say(f"ERROR destination {name}: {error}")
-                self._note_refused(name, error)
+                why = str(error) if isinstance(error, SendbackError) else repr(error)
+                self._say(f"ERROR destination {name}: {why}")
+                self._note_refused(name, why)
                 continue
             self._running[name] = _Running(step, self._news, self._say, destination)
 
-    def _note_refused(self, name: str, error: SendbackError) -> None:
+    def _note_refused(self, name: str, why: str) -> None:
         """Its events wait, and `events status` says since when: as if it had been tried."""
         now, seq = int(time.time() * 1000), self._log.cursor(name)
-        attempt = Attempt(name, now, seq, seq, 0, "failed", None, 0, f"not usable: {error}"[:500])
+        attempt = Attempt(name, now, seq, seq, 0, "failed", None, 0, f"not usable: {why}"[:500])
         self._log.deliveries.note(name, attempts=[attempt], is_retry=True, failing=True)
 
 
@@ -242,3 +245,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    # Pools wait for their threads at the end: a receiver or resolver that hangs would hold us up.
+    # What is under way comes again, with the same ids.
+    logging.shutdown()
+    os._exit(0)

@@ -357,6 +357,26 @@ class TestCatalog:
         item = store.get(kind, "x").item
         assert (shown["password"], item.password, item.port) == ("********", "p4ss", 6432)
 
+    def test_a_row_that_only_an_older_version_let_in_is_named_and_can_be_removed(
+        self, store, database
+    ):
+        """Found by trying: no command worked any more, and none said which object it was."""
+        kind = KINDS["destination"]
+        for name in ("one", "two"):
+            hook = Destination(name=name, type="webhook", url="https://x.example:443/")
+            store.add(kind, hook, actor="ann")
+        with database.write() as connection:
+            connection.execute(
+                sa.text("update catalog_objects set body = replace(body, '443', '99999')")
+            )
+
+        with pytest.raises(Misconfigured, match="destination 'one' in the main") as told:
+            store.load()
+        assert "sendback destination remove one" in told.value.hint
+        for name in ("one", "two"):
+            store.remove(kind, name, actor="ann")
+        assert store.load().destinations == ()
+
     def test_every_change_is_in_the_audit_log_without_secrets(self, store, database):
         kind = KINDS["destination"]
         hook = Destination(

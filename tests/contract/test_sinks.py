@@ -3,9 +3,11 @@ where the receiver can tell. HTTP, a file, PostgreSQL, NATS JetStream."""
 
 import asyncio
 import json
+import socket
 import time
 import typing
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -14,6 +16,7 @@ import pytest
 
 from fixtures.nats_server import NatsServer
 from fixtures.receiver import Receiver, answer
+from sendback.errors import Misconfigured
 from sendback.eventlog import StoredEvent
 from sendback.model import BounceAll, Click, Event
 from sendback.model.events import EVENT_TYPES
@@ -258,6 +261,52 @@ class TestPostgres(SinkContract):
             assert time.monotonic() < deadline
         sink.close()
 
+    def test_a_server_that_freezes_once_connected_is_a_failure_too(
+        self, postgres_server, monkeypatch
+    ) -> None:
+        """Found by reading: nobody watched the statement that makes the table."""
+        from sendback.sinks.postgres import PostgresSink
+
+        sink = PostgresSink(postgres_server.new_database(), GUARD, seconds=2)
+        connect = psycopg.connect
+
+        def connect_and_freeze(**parameters):
+            made = connect(**parameters)
+            postgres_server.freeze()
+            return made
+
+        monkeypatch.setattr(psycopg, "connect", connect_and_freeze)
+        try:
+            assert sink.deliver(events(1)).result is Result.FAILED
+        finally:
+            postgres_server.thaw()
+            sink.close()
+
+    def test_two_nodes_may_make_the_table_at_once(self, sink) -> None:
+        """Found by reading: the slower one's first event became a dead letter, as refused."""
+        from sendback.sinks.postgres import DDL, TABLE
+
+        waiting = "select 1 from pg_locks where not granted"
+        with (
+            psycopg.connect(self.dsn) as other,
+            psycopg.connect(self.dsn, autocommit=True) as watching,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            other.execute(psycopg.sql.SQL(DDL).format(table=psycopg.sql.Identifier(TABLE)))
+            delivering = pool.submit(sink.deliver, events(1))
+            while watching.execute(waiting).fetchone() is None:
+                assert not delivering.done()
+                time.sleep(0.01)
+            other.commit()
+            assert delivering.result().result is Result.DELIVERED
+
+    def test_several_hosts_are_refused_when_it_is_made(self) -> None:
+        """Found by trying: each delivery said "fault in the sink: ValueError"."""
+        from sendback.sinks.postgres import PostgresSink
+
+        with pytest.raises(Misconfigured, match="one host and one port"):
+            PostgresSink("postgresql://u@a:5432,b:5433/db", GUARD)
+
     def test_a_killed_connection_is_opened_again(self, sink) -> None:
         sink.deliver(events(1))
         with psycopg.connect(self.dsn, autocommit=True) as db:
@@ -268,6 +317,31 @@ class TestPostgres(SinkContract):
         batch = events(1)
         results = [sink.deliver(batch).result for _ in range(2)]
         assert results == [Result.FAILED, Result.DELIVERED]
+
+
+def test_a_nats_server_that_refuses_us_is_left() -> None:
+    """Found by reading: each try left a socket open, for as long as the server kept it."""
+    from sendback.sinks.jetstream import JetStreamSink
+
+    info = b'INFO {"server_id":"x","version":"2.9.0","proto":1,"max_payload":1048576}\r\n'
+
+    def refuse(listener: socket.socket) -> bytes:
+        peer, _ = listener.accept()
+        with peer:
+            peer.settimeout(20)
+            peer.sendall(info)
+            peer.recv(4096)
+            peer.sendall(b"-ERR 'Authorization Violation'\r\n")
+            while found := peer.recv(4096):
+                pass
+            return found
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(refuse, listener)
+        sink = JetStreamSink(f"nats://127.0.0.1:{listener.getsockname()[1]}/x", GUARD)
+        assert sink.deliver(events(1)).result is Result.FAILED
+        assert serving.result() == b""  # hung up, and the sink is not closed yet
+        sink.close()
 
 
 @pytest.mark.nats

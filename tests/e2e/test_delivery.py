@@ -105,6 +105,31 @@ def test_a_node_killed_under_load_delivers_every_acknowledged_click(tmp_path) ->
     assert all(by_id[event["event_unique_id"]] == event for event in delivered(receiver))
 
 
+def test_a_receiver_that_hangs_does_not_hold_up_the_end_of_the_node(tmp_path) -> None:
+    """Found by trying: with `parallel` the worker waited for it, and was killed."""
+    data = tmp_path / "data"
+    receiver = Receiver()
+    receiver.behave = lambda *_: receiver.stopping.wait(60)
+    (tmp_path / "node.toml").write_text(
+        f'[[destination]]\nname = "app"\ntype = "webhook"\nurl = "{receiver.url}"\n'
+        "allow_private_networks = true\nparallel = 4\n"
+    )
+    env = {"SENDBACK_CONFIG": str(tmp_path / "node.toml")}
+    message = tmp_path / "message.eml"
+    message.write_bytes(MESSAGE.encode())
+    with running_node(data, env=env) as node:
+        tagged = node.cli("rewrite", str(message), "--rcpt", "joe@example.net").stdout
+        assert click(node.web, re.search(r"(/click\?[A-Za-z0-9_-]+)", tagged)[1])
+        deadline = time.monotonic() + 60
+        while not receiver.requests:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    receiver.close()
+
+    assert node.process.returncode == 0
+    assert "killed" not in node.log()
+
+
 def test_capture_and_worker_killed_together_again_and_again() -> None:
     # facts/reliability.md fault 1, in small; the benchmark does it a thousand times
     bench = Path(__file__).parents[1] / "bench" / "bench_faults.py"

@@ -7,11 +7,12 @@ document with --json, and the exit code of CONTRACT section 5.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -78,10 +79,16 @@ class NodeCommand(click.Command):
         super().__init__(*args, **kwargs)
         self.params.extend(_shared_options())
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does."""
+        with _usage_as_json(ctx, args):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run; a SendbackError becomes its line and its exit code."""
         try:
-            return super().invoke(ctx)
+            with _usage_as_json(ctx):
+                return super().invoke(ctx)
         except SendbackError as error:
             ctx.exit(_explain(error))
 
@@ -95,6 +102,11 @@ class NodeGroup(click.Group):
         super().__init__(*args, **kwargs)
         self.params.extend(_shared_options())
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does."""
+        with _usage_as_json(ctx, args):
+            return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -104,12 +116,14 @@ class NodeGroup(click.Group):
         except click.UsageError as error:
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1, 0.5)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise click.UsageError(f"{error.message}{hint}", ctx) from None
+            with _usage_as_json(ctx, args):
+                raise click.UsageError(f"{error.message}{hint}", ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """As a command's: a group may work without a sub-command."""
         try:
-            return super().invoke(ctx)
+            with _usage_as_json(ctx):
+                return super().invoke(ctx)
         except SendbackError as error:
             ctx.exit(_explain(error))
 
@@ -139,6 +153,23 @@ def _shared_options() -> list[click.Parameter]:
     ]  # fmt: skip
 
 
+@contextlib.contextmanager
+def _usage_as_json(ctx: click.Context, args: Sequence[str] = ()) -> Iterator[None]:
+    """With --json a usage error has its document too, once; click says the rest on stderr.
+
+    `args`: not parsed yet, so nobody has remembered --json.
+    """
+    try:
+        yield
+    except click.UsageError as error:
+        meta = ctx.find_root().meta
+        is_json = "--json" in args or meta.get("sendback.node", Node()).json
+        if is_json and not meta.get("sendback.is_told"):
+            meta["sendback.is_told"] = True
+            _print_error(error.format_message(), "usage", None)
+        raise
+
+
 def _explain(error: SendbackError) -> int:
     hint = None
     message = str(error)
@@ -154,11 +185,15 @@ def fail(message: str, *, code: str, hint: str | None = None) -> None:
     """Say what went wrong: a line on stderr, and with --json the error document on stdout."""
     context = click.get_current_context(silent=True)
     if context is not None and current_node().json:
-        document = {"error": {"code": code, "message": message, "hint": hint or ""}}
-        print(json.dumps(document, ensure_ascii=False))
+        _print_error(message, code, hint)
     print(f"sendback: {_printable(message)}", file=sys.stderr)
     if hint:
         print(f"  {_printable(hint)}", file=sys.stderr)
+
+
+def _print_error(message: str, code: str, hint: str | None) -> None:
+    document = {"error": {"code": code, "message": message, "hint": hint or ""}}
+    print(json.dumps(document, ensure_ascii=False))
 
 
 def _printable(text: str) -> str:

@@ -5,6 +5,7 @@ one-row `catalog_version` first, so two operators never interleave, and leaves a
 the same transaction. Nothing here serves recipients; that is `snapshot.py`.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from sendback.database import audit, link_rules
 from sendback.database.engine import Database
 from sendback.database.kinds import (
     KINDS,
+    NAMED_BY_OTHERS,
     CatalogObject,
     Kind,
     check_references,
@@ -27,7 +29,7 @@ from sendback.database.schema import (
     catalog_objects,
     catalog_version,
 )
-from sendback.errors import Conflict, Malformed, NotFound
+from sendback.errors import Conflict, Malformed, Misconfigured, NotFound
 from sendback.model.catalog import Catalog, Destination, MailClass, UrlDomain, built_in
 
 Origin = Literal["file", "database", "built-in"]
@@ -99,11 +101,10 @@ class CatalogStore:
         query = sa.select(catalog_objects).where(catalog_objects.c.kind == kind.name)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        decode = msgspec.json.Decoder(kind.type).decode
-        found = {
-            _folded(kind, row.name): Stored(decode(row.body), "database", row.version)
-            for row in rows
-        }
+        found = dict[str, Stored]()
+        for row in rows:
+            item = kind.stored(row.name, row.body)
+            found[_folded(kind, row.name)] = Stored(item, "database", row.version)
         for item in objects(self._file, kind):
             found[_folded(kind, kind.key_of(item))] = Stored(item, "file")
         if not found:
@@ -120,16 +121,16 @@ class CatalogStore:
         in_file = self._file if file_catalog is None else file_catalog
         fallback = built_in(self._web_port if web_port is None else web_port)
         version = _version(connection)
-        rows: dict[str, list[str]] = {name: [] for name in KINDS}
-        columns = (catalog_objects.c.kind, catalog_objects.c.body)
-        for name, body in connection.execute(sa.select(*columns).order_by(catalog_objects.c.name)):
-            rows.setdefault(name, []).append(body)
+        rows: dict[str, list[tuple[str, str]]] = {name: [] for name in KINDS}
+        table = catalog_objects.c
+        query = sa.select(table.kind, table.name, table.body).order_by(table.name)
+        for of_kind, name, body in connection.execute(query):
+            rows.setdefault(of_kind, []).append((name, body))
         found: dict[str, Any] = {}
         for kind in KINDS.values():
-            decode = msgspec.json.Decoder(kind.type).decode
             merged = {_folded(kind, kind.key_of(item)): item for item in objects(in_file, kind)}
-            for body in rows[kind.name]:
-                item = decode(body)
+            for name, body in rows[kind.name]:
+                item = kind.stored(name, body)
                 merged.setdefault(_folded(kind, kind.key_of(item)), item)
             found[kind.plural] = tuple(merged.values()) or objects(fallback, kind)
         overrides, blocks = link_rules.load(connection)
@@ -185,7 +186,8 @@ class CatalogStore:
         """Change some fields of the object, leaving the others as they are at that moment."""
         with self._database.write() as connection:
             version = self._begin_change(connection)
-            old = self._existing(connection, kind, name, expected).item
+            row = self._found(connection, kind, name, expected)
+            old = kind.stored(row.name, row.body)
             merged = kind.plain(old, secrets=True) | kind.unmasked(values, old)
             if isinstance(old, UrlDomain):
                 _follow_tls(old, values, merged)
@@ -198,9 +200,10 @@ class CatalogStore:
         """Take the object away; Conflict while another object names it."""
         with self._database.write() as connection:
             self._begin_change(connection)
-            old = self._existing(connection, kind, name, expected).item
-            key = kind.key_of(old)
-            users = list(users_of(self._load(connection), kind, key))
+            row = self._found(connection, kind, name, expected)
+            key, users = str(row.name), list[str]()
+            if kind.name in NAMED_BY_OTHERS:
+                users += users_of(self._load(connection), kind, key)
             if kind.name == "database_connection" and key.lower() in self._named_connections:
                 users.append(self._named_connections[key.lower()])
             if users:
@@ -209,6 +212,9 @@ class CatalogStore:
             connection.execute(
                 sa.delete(table).where(table.c.kind == kind.name, table.c.name == key)
             )
+            old = None
+            with contextlib.suppress(Misconfigured):  # removing is what mends it
+                old = kind.stored(key, row.body)
             self._audit(connection, actor, "remove", kind, key, before=old)
 
     def override(self, key: str, url: str, *, actor: str) -> None:
@@ -248,7 +254,8 @@ class CatalogStore:
     ) -> Stored:
         if version is None:
             version = self._begin_change(connection)
-        old = self._existing(connection, kind, name, expected).item
+        row = self._found(connection, kind, name, expected)
+        old = kind.stored(row.name, row.body)
         self._check(connection, item)
         table = catalog_objects
         connection.execute(
@@ -262,16 +269,16 @@ class CatalogStore:
         self._audit(connection, actor, "set", kind, kind.key_of(item), before=old, after=item)
         return Stored(item, "database", version)
 
-    def _existing(
+    def _found(
         self, connection: sa.Connection, kind: Kind, name: str, expected: int | None
-    ) -> Stored:
+    ) -> sa.Row[Any]:
         self._refuse_file(kind, name)
         row = self._row(connection, kind, name)
         if row is None:
             raise NotFound(f"there is no {kind.title} {name!r} in the main database")
         if expected is not None and expected != row.version:
             raise Stale(f"{kind.title} {name!r} was changed by somebody else meanwhile")
-        return Stored(msgspec.json.decode(row.body, type=kind.type), "database", row.version)
+        return row
 
     def _row(self, connection: sa.Connection, kind: Kind, name: str) -> sa.Row[Any] | None:
         table = catalog_objects

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sendback.errors import Malformed, NotFound
+from sendback.errors import Malformed, Misconfigured, NotFound
 from sendback.model.catalog import (
     BounceMailbox,
     Catalog,
@@ -89,6 +89,16 @@ class Kind(msgspec.Struct, frozen=True):
             _, _, missing = text.partition("Object missing required field `")
             field = place.rstrip("`").split("[")[0] or missing.rstrip("`") or None
             raise Malformed(f"{field or self.title}: {text}", field=field) from None
+
+    def stored(self, name: str, body: str) -> CatalogObject:
+        """The object that a row holds. Misconfigured for one that only an older version let in."""
+        try:
+            return msgspec.json.decode(body, type=self.type)
+        except (msgspec.MsgspecError, Malformed) as error:
+            raise Misconfigured(
+                f"{self.title} {name!r} in the main database can't be used: {error}",
+                hint=f"sendback {self.slug} remove {name}, then add it as it should be",
+            ) from None
 
     def plain(self, item: CatalogObject, *, secrets: bool = False) -> dict[str, Any]:
         """Plain values for people and machines; what is secret is masked unless asked for.
@@ -198,6 +208,10 @@ def check_references(
                     f"destination {item.name!r}: there is no mail class {name!r}",
                     field="mail_classes",
                 )
+
+
+#: Kinds whose objects others name.
+NAMED_BY_OTHERS = frozenset(("url_domain", "bounce_mailbox", "mail_class"))
 
 
 def users_of(catalog: Catalog, kind: Kind, key: str) -> Iterator[str]:

@@ -26,12 +26,12 @@ class Parking:
         clock: Callable[[], float],
         uniform: Callable[[float, float], float],
         say: Callable[[str], None],
-        on_gone: Callable[[], None],
+        heed: Callable[[Outcome], None],
     ) -> None:
-        """`on_gone`: what becomes of the destination when it answers 410."""
+        """`heed`: what an answer means for the destination, whichever event it was about."""
         self._name, self._log, self._state = name, log, log.deliveries
         self._window_ms, self._clock, self._uniform, self._say = window_ms, clock, uniform, say
-        self._on_gone = on_gone
+        self._heed = heed
 
     def parked(self, event: StoredEvent, tries: int, outcome: Outcome) -> Parked:
         """What is noted of an event that is parked now."""
@@ -53,8 +53,7 @@ class Parking:
             attempts: list[Attempt] = []
             outcome = attempt([event], attempts)
             self._settle(item, outcome, attempts)
-            if outcome.result is Result.GONE:
-                self._on_gone()
+            self._heed(outcome)
             if outcome.result in (Result.GONE, Result.THROTTLED):
                 break
         return True

@@ -12,6 +12,7 @@ delivered, parked for tries of its own, or a dead letter. Two kinds of trouble:
 """
 
 import random
+import re
 import time
 from bisect import bisect
 from collections.abc import Callable, Sequence
@@ -39,6 +40,8 @@ _ROUNDS = 4
 _PAGE_EVENTS = 20_000
 #: Seconds of an outage after which so many of the probes were made.
 _PROBED = (5, 15, 35)
+#: Receivers name whom they don't know; no log does (CONTRACT section 3).
+_ADDRESS = re.compile(r"""[^\s"'<>,;:()]+(?:@|%40)[^\s"'<>,;:()]+""", re.IGNORECASE)
 
 
 class Delivery:
@@ -87,7 +90,7 @@ class Delivery:
             clock=clock,
             uniform=uniform,
             say=say,
-            on_gone=self._disable,
+            heed=self._heed,
         )
 
     def step(self) -> bool:
@@ -108,6 +111,8 @@ class Delivery:
         if state.seq != self._stored_cursor:  # first step, or an operator moved it
             self._stored_cursor = self._cursor = state.seq
         did_parked = not self._failures and self._parking.try_due(self._attempt)
+        if self._monotonic() < self._not_before:
+            return did_parked
         return self._try_next() or did_parked
 
     def _go_on(self, failing_since_ms: int | None) -> None:
@@ -245,7 +250,7 @@ class Delivery:
         """`events` are what comes next, of which the first `tried` just failed together."""
         self._failures += 1
         if outcome.result is Result.GONE:
-            self._disable()
+            self._heed(outcome)
             self._save(attempts, is_retry=self._failures > 1)
             return
         is_poison = (
@@ -267,9 +272,14 @@ class Delivery:
         """
         return outcome.retry_after is None and self._failures % _DOUBT_EVERY == _DOUBT_EVERY // 2
 
-    def _disable(self) -> None:
-        self._state.set_state(self.name, "disabled", "the receiver answered 410 Gone")
-        self._say(f"ERROR destination {self.name}: the receiver answered 410 Gone; disabled")
+    def _heed(self, outcome: Outcome) -> None:
+        """What the receiver says of all that we have, whichever event it was asked to take."""
+        if outcome.result is Result.GONE:
+            self._state.set_state(self.name, "disabled", "the receiver answered 410 Gone")
+            self._say(f"ERROR destination {self.name}: the receiver answered 410 Gone; disabled")
+        if outcome.result is Result.GONE or outcome.retry_after is not None:
+            wait = max(PROBES[0], outcome.retry_after or 0.0)
+            self._not_before = self._monotonic() + wait
 
     def _outage(self, outcome: Outcome, attempts: list[Attempt]) -> None:
         delay = PROBES[min(self._failures, len(PROBES)) - 1] * self._uniform(0.8, 1.2)
@@ -280,9 +290,10 @@ class Delivery:
         self._not_before = self._monotonic() + delay
         if not self._has_said or self._failures == 10:
             self._has_said = True
+            answer = _ADDRESS.sub("(an address)", outcome.answer)[:200]
             self._say(
                 f"WARNING destination {self.name}: {outcome.result.value}"
-                f" {outcome.status or ''} {outcome.answer[:200]!r}; next try in {delay:.0f} s"
+                f" {outcome.status or ''} {answer!r}; next try in {delay:.0f} s"
             )
         since = self._state.state(self.name).failing_since_ms
         self._save(attempts, is_retry=self._failures > 1, failing=True)
@@ -346,6 +357,7 @@ class Delivery:
         )
         if found.stopped_by is not None:
             self._not_before = self._monotonic() + PROBES[0] * self._uniform(0.8, 1.2)
+            self._heed(found.stopped_by)
         return True
 
     # -- one attempt -----------------------------------------------------------------------

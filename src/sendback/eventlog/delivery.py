@@ -103,11 +103,16 @@ class Deliveries:
             db.execute("update consumers set seq = ? where name = ?", (seq, consumer))
 
     def set_state(self, consumer: str, state: str, reason: str = "") -> None:
-        """Pause, resume ("active") or disable."""
+        """Pause, resume ("active") or disable.
+
+        An outage ends with resuming: what waited meanwhile was not due.
+        """
         with self._write() as db:
             _ensure(db, consumer)
             db.execute(
-                "update consumers set state = ?, reason = ?, changed_ms = ? where name = ?",
+                "update consumers set failing_since_ms = case when ?1 = 'active'"
+                " and state <> 'active' then null else failing_since_ms end,"
+                " state = ?1, reason = ?2, changed_ms = ?3 where name = ?4",
                 (state, reason, self._now_ms(), consumer),
             )
 

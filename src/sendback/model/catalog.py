@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from sendback.errors import Malformed
-from sendback.model.endpoint import check_headers, secret_base64
+from sendback.model.endpoint import check_headers, check_url, secret_base64
 from sendback.model.events import EVENT_TYPES
 from sendback.model.facts import Privacy, Storage
 
@@ -252,6 +252,8 @@ class Destination(_Object, frozen=True, kw_only=True):
             raise Malformed("a destination needs a url", field="url")
         if self.type == "webhook" and not re.match(r"https?://[^/?#\s]+", self.url):
             raise Malformed("a webhook's url begins with http:// or https://", field="url")
+        if self.type in ("webhook", "jetstream"):
+            check_url(self.url)
 
 
 class Peer(_Object, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from sendback.errors import Malformed
 
@@ -23,6 +24,14 @@ _OURS = frozenset(
 )  # fmt: skip
 _URL_PASSWORD = re.compile(r"(://[^:/?#@\s]*:)([^@/?#\s]+)(?=@)")
 _DSN_PASSWORD = re.compile(r"\b(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^&\s]+)")
+
+
+def check_url(url: str) -> None:
+    """Malformed when its host or port can't be read."""
+    try:
+        _ = urlsplit(url).port
+    except ValueError as error:
+        raise Malformed(f"no usable url: {str(error).lower()}", field="url") from None
 
 
 def check_headers(headers: Mapping[str, str]) -> None:

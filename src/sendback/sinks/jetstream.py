@@ -133,6 +133,7 @@ class JetStreamSink:
                     **options,
                 )
             except (TimeoutError, OSError, nats.errors.Error):
+                await _close(client)  # it leaves the socket open when the server refuses us
                 if number == len(addresses):
                     raise
             else:

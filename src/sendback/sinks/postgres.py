@@ -83,6 +83,11 @@ class PostgresSink:
                 f"the url of a postgres destination may not set {', '.join(sorted(unknown))}",
                 hint=f"it may set table, {', '.join(sorted(_PARAMETERS))}",
             )
+        if "," in f"{self._parameters.get('host', '')}{self._parameters.get('port', '')}":
+            raise Misconfigured(
+                "the url of a postgres destination names one host and one port",
+                hint="every address of a host name is tried: give the servers one name",
+            )
         name = sql.Identifier(*(table or TABLE).split("."))
         self._ddl = sql.SQL(DDL).format(table=name)
         self._insert = sql.SQL(_INSERT).format(table=name)
@@ -95,19 +100,19 @@ class PostgresSink:
         """On DELIVERED every event is committed, once. REFUSED: the server rejects a value."""
         lines = b"".join(map(_line, batch))
         try:
+            is_new = self._db is None or self._db.closed
             db = self._connection()
             ends = time.monotonic() + self._seconds
             # A server that froze answers nothing, and its kernel still acknowledges.
-            with (
-                watchdog.watch(ends, self._shut_down),
-                db.transaction(),
-                db.cursor() as cursor,
-            ):
-                cursor.execute(_STAGING)
-                with cursor.copy("copy sendback_staging from stdin") as copy:
-                    copy.write(lines)
-                cursor.execute(self._insert)
-                new = cursor.rowcount
+            with watchdog.watch(ends, self._shut_down):
+                if is_new:
+                    self._make_table(db)
+                with db.transaction(), db.cursor() as cursor:
+                    cursor.execute(_STAGING)
+                    with cursor.copy("copy sendback_staging from stdin") as copy:
+                        copy.write(lines)
+                    cursor.execute(self._insert)
+                    new = cursor.rowcount
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             return Outcome(Result.REFUSED, None, _text(error))
         except (psycopg.Error, SendbackError, OSError) as error:
@@ -139,11 +144,18 @@ class PostgresSink:
         parameters["connect_timeout"] = max(2, int(self._seconds / len(addresses)))
         db = psycopg.connect(**parameters)
         self._db, self._wire = db, socket.socket(fileno=os.dup(db.fileno()))
-        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):  # then it exists, or not
+        return db
+
+    def _make_table(self, db: psycopg.Connection[Any]) -> None:
+        """It exists then, unless we may not make it. Another node may be making it, too."""
+        with contextlib.suppress(
+            psycopg.errors.InsufficientPrivilege,
+            psycopg.errors.UniqueViolation,  # of the catalog: `if not exists` does not look there
+            psycopg.errors.DuplicateTable,
+        ):
             db.execute(self._ddl)
             db.commit()
         db.rollback()
-        return db
 
     def close(self) -> None:
         """Hang up."""

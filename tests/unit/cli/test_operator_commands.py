@@ -143,12 +143,36 @@ def test_every_kind_is_added_listed_shown_set_and_removed(run, name):
     ],
 )
 def test_errors_have_their_code_and_their_document(run, args, code):
+    """CONTRACT section 5: one line for people, one document for machines."""
     found, document, stderr = run(*args)
 
     assert found == code
     assert set(document["error"]) == {"code", "message", "hint"}
     assert stderr.startswith("sendback: ")
     assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nonsense"],
+        ["destination"],
+        ["destination", "nonsense"],
+        ["destination", "add"],
+        ["destination", "show", "--nope", "x"],
+        ["destination", "replay", "x", "--since", "yesterday"],
+        ["destination", "replay", "x", "--since", "1", "--after", "1"],
+        ["check", "all", "--ca-file", "/nonexistent"],
+    ],
+)
+def test_a_usage_error_has_one_document_too(run, args):
+    """Found by trying: machines got nothing on stdout, click says it to people alone."""
+    found, document, stderr = run(*args)
+
+    assert found == 2
+    assert document["error"]["code"] == "usage"
+    assert document["error"]["message"]
+    assert "Usage: " in stderr
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,93 @@ def test_gone_disables_also_when_a_parked_event_hears_it(bench) -> None:
     assert sorted(bench.sink.got) == [1, 2, 3, 4]
 
 
+def test_a_receiver_that_asks_for_less_is_not_asked_for_the_other_parked_events(bench) -> None:
+    """Found by reading: each parked event was tried at once, whatever the last answer said."""
+    bench.events(30)
+    bench.sink.rule = lambda batch: REFUSED if len(batch) == 1 else OK
+    bench.options["max_batch"] = 1
+    bench.restart()
+    bench.run(3600)
+    letters = bench.log.deliveries.dead_letters("d", limit=100)
+    assert len(letters) >= 10
+    bench.sink.rule = lambda batch: OK
+    bench.run(60)
+    bench.log.deliveries.retry_dead_letters(letters)
+    bench.sink.requests.clear()
+    bench.sink.rule = lambda batch: Outcome(Result.THROTTLED, 429, "later", 600.0)
+    bench.run(599)
+    assert len(bench.sink.requests) == 1
+    bench.sink.rule = lambda batch: OK
+    bench.run(600)
+    assert {seq for (seq,) in bench.sink.requests} == {letter.seq for letter in letters}
+
+
+def test_a_retry_after_that_ends_a_search_for_poison_is_kept(bench) -> None:
+    """Found by reading: it was asked again after five seconds."""
+    first = {tuple(range(1, 9)), (1, 2, 3, 4), (1, 2), (1,)}
+    bench.sink.rule = lambda batch: (
+        REFUSED
+        if tuple(event.seq for event in batch) in first
+        else Outcome(Result.THROTTLED, 429, "later", 600.0)
+    )
+    bench.events(8)
+    bench.run(0)
+    assert bench.dead == [1]
+    tries = len(bench.sink.requests)
+    bench.run(599)
+    assert len(bench.sink.requests) == tries
+    bench.sink.rule = lambda batch: OK
+    bench.run(2)
+    assert bench.sink.got == list(range(2, 9))
+
+
+def test_a_410_that_ends_a_search_for_poison_disables(bench) -> None:
+    bench.sink.rule = lambda batch: (
+        REFUSED if batch[0].seq == 1 else Outcome(Result.GONE, 410, "gone")
+    )
+    bench.events(8)
+    bench.run(0)
+    assert bench.state.state == "disabled"
+
+
+def test_a_pause_is_no_outage(tmp_path) -> None:
+    """Found by reading: paused for longer than its window in an outage, it lost all its events to
+    the dead letters at the first failure after it was resumed.
+    """
+    bench = Bench(tmp_path, window_hours=75.6)
+    bench.events(5)
+    bench.sink.rule = lambda batch: DOWN
+    bench.run(60)
+    bench.log.deliveries.set_state("d", "paused", "by hand")
+    bench.run(0)
+    bench.now += 96 * 3600
+    bench.log.deliveries.set_state("d", "active")
+    bench.run(60)
+    assert bench.dead == []
+    assert bench.state.failing_since_ms > (T0 + 96 * 3600) * 1000
+    since = bench.state.failing_since_ms
+    bench.log.deliveries.set_state("d", "active")  # it is: nothing begins anew
+    assert bench.state.failing_since_ms == since
+    bench.run(76 * 3600, tick=300)
+    assert bench.dead == [1, 2, 3, 4, 5]
+    bench.log.close()
+
+
+def test_no_log_line_names_an_address(bench) -> None:
+    """CONTRACT section 3; receivers name whom they don't know."""
+    for answer in ('{"to":"joe@example.net"}', "no <joe@example.net>", "u?x=joe%40example.net&y"):
+        bench.sink.rule = lambda batch, answer=answer: Outcome(Result.FAILED, 401, answer)
+        bench.events(1)
+        bench.run(60)
+        (line,) = bench.lines
+        assert "401" in line
+        assert "example.net" not in line
+        assert bench.log.deliveries.attempts("d", 1)[0].answer == answer
+        bench.sink.rule = lambda batch: OK
+        bench.run(60)
+        bench.lines.clear()
+
+
 def test_an_operator_who_resumes_is_noticed_within_a_second(bench) -> None:
     bench.sink.rule = lambda batch: DOWN
     bench.events(1)

@@ -84,6 +84,8 @@ class Node:
     def deliver_to(self, destination: Destination) -> Delivery:
         if destination.format == "none-such":
             raise Misconfigured("no such format: none-such")
+        if destination.format == "broken":
+            raise ImportError("a package that can't be loaded")
         sink = WebhookSink(destination.url, Batch(), GUARD, seconds=3)
         return Delivery(destination.name, self.log, sink, Filter(types=destination.events))
 
@@ -172,7 +174,9 @@ def test_a_destination_that_can_not_be_built_is_seen_and_costs_nobody_else(node)
     receiver = Receiver()
     good = Destination(name="good", type="webhook", url=receiver.url)
     bad = Destination(name="bad", type="webhook", url=receiver.url, format="none-such")
-    node.destinations = [bad, good]
+    # Found by reading: its fault was said every second, and no destination behind it began.
+    broken = Destination(name="broken", type="webhook", url=receiver.url, format="broken")
+    node.destinations = [bad, broken, good]
     made = node.click()
     wait_until(lambda: made in ids_at(receiver))
 
@@ -181,6 +185,8 @@ def test_a_destination_that_can_not_be_built_is_seen_and_costs_nobody_else(node)
     assert state.failing_since_ms
     assert (attempt.outcome, attempt.events) == ("failed", 0)
     assert "none-such" in attempt.answer
+    (attempt,) = node.log.deliveries.attempts("broken")
+    assert "ImportError" in attempt.answer
     receiver.close()
 
 

@@ -110,6 +110,8 @@ def test_hosts_refused(text):
         (lambda: DatabaseConnection(name="pg", dsn="dbname=a", database="b"), "dsn"),
         (lambda: Destination(name="d", type="ndjson", url="x", events=("click",)), "events"),
         (lambda: Destination(name="d", type="webhook", url="file:///etc"), "url"),
+        (lambda: Destination(name="d", type="webhook", url="https://x:99999/"), "url"),
+        (lambda: Destination(name="d", type="jetstream", url="nats://x:y/z"), "url"),
     ],
 )  # fmt: skip
 def test_a_wrong_catalog_value_names_its_field(make, field):
