@@ -101,6 +101,11 @@ def send(smarthost, count=1, **route) -> list[Answer]:
         outgoing = Outgoing("b@mx.test", "ada@x.test", b"Subject: x\r\n\r\n")
         answers = [await upstream.send(outgoing) for _ in range(count)]
         await upstream.close()
+        # TLS says good-bye behind `close`; a loop that ends before it leaves its transport open
+        sockets = asyncio.get_running_loop()._selector.get_map()
+        async with asyncio.timeout(20):
+            while len(sockets) > 1:  # noqa: ASYNC110 - the loop's own is one; nothing tells of it
+                await asyncio.sleep(0.001)
         return answers
 
     return asyncio.run(main())
